@@ -1,0 +1,1 @@
+"""Model files: written beside, fsynced, renamed; hash checked on read."""

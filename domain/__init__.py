@@ -1,0 +1,1 @@
+"""Pure computation, grouped by subject."""

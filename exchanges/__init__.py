@@ -1,0 +1,1 @@
+"""Market data in: real exchanges through ccxt, and a simulated one."""

@@ -1,0 +1,1 @@
+"""Stages: pure steps from events to rows and events."""

@@ -1,0 +1,1 @@
+"""The life of a process and the runner of stages."""

@@ -1,0 +1,117 @@
+"""Messages between workers: one message is one batch, MessagePack with raw little-endian columns."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar, cast
+
+import msgspec
+import numpy as np
+
+from schemas.frames import FeatureFrame, PredictionFrame
+
+WIRE_VERSION = 1
+
+_COLUMNS: dict[str, tuple[str, bool]] = {
+    # column: (little-endian dtype, whether it is two-dimensional)
+    "symbol_index": ("<i4", False),
+    "open_time_ms": ("<i8", False),
+    "ohlcv": ("<f8", True),
+    "origin": ("i1", False),
+    "vector": ("<f4", True),
+    "is_complete": ("?", False),
+    "predicted_pct": ("<f4", True),
+    "probability_up": ("<f4", True),
+    "model_index": ("<i2", True),
+    "reason": ("i1", True),
+}
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch on the wire."""
+
+    kind: str
+    version: int
+    rows: int
+    scalars: dict[str, Any]
+    columns: dict[str, bytes]
+
+
+class UnreadableMessageError(ValueError):
+    """The bytes are no message of this version."""
+
+
+_KINDS: dict[str, type[FeatureFrame]] = {"features": FeatureFrame, "predictions": PredictionFrame}
+_decoder = msgspec.msgpack.Decoder(Message)
+_encoder = msgspec.msgpack.Encoder()
+FrameT = TypeVar("FrameT", bound=FeatureFrame)
+
+
+def encode(frame: FeatureFrame) -> bytes:
+    """Write a frame as one message."""
+    kind = "predictions" if isinstance(frame, PredictionFrame) else "features"
+    columns = {
+        f.name: np.ascontiguousarray(getattr(frame, f.name), np.dtype(_COLUMNS[f.name][0])).tobytes()
+        for f in fields(frame)
+        if f.name in _COLUMNS
+    }
+    scalars = {f.name: getattr(frame, f.name) for f in fields(frame) if f.name not in _COLUMNS}
+    return _encoder.encode(
+        Message(kind=kind, version=WIRE_VERSION, rows=len(frame), scalars=scalars, columns=columns)
+    )
+
+
+def decode(payload: bytes, expected: type[FrameT]) -> FrameT:
+    """Read a message back.
+
+    Raises
+    ------
+    UnreadableMessageError
+        If the bytes are damaged, of another version, or of another kind of frame.
+    """
+    try:
+        message = _decoder.decode(payload)
+        if message.version != WIRE_VERSION:
+            raise UnreadableMessageError(
+                f"message version {message.version}, this program reads version {WIRE_VERSION}"
+            )
+        if _KINDS.get(message.kind) is not expected:
+            raise UnreadableMessageError(f"a {message.kind!r} message, expected {expected.__name__}")
+        return expected(**_values(message, expected))
+    except UnreadableMessageError:
+        raise
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UnreadableMessageError(f"not a readable message: {error}") from error
+
+
+def _values(message: Message, expected: type[FeatureFrame]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    rows = message.rows
+    for field in fields(expected):
+        name = field.name
+        if name not in _COLUMNS:
+            value = message.scalars[name]
+            values[name] = tuple(value) if isinstance(value, list) else value
+            continue
+        kind, is_matrix = _COLUMNS[name]
+        flat = np.frombuffer(message.columns[name], np.dtype(kind))
+        if is_matrix:
+            if rows and len(flat) % rows:
+                raise UnreadableMessageError(f"column {name!r} does not have {rows} rows")
+            flat = flat.reshape(rows, -1) if rows else flat.reshape(0, _width(name, message))
+        elif len(flat) != rows:
+            raise UnreadableMessageError(f"column {name!r} has {len(flat)} rows, not {rows}")
+        values[name] = flat
+    indices = values["symbol_index"]
+    if rows and not (0 <= indices.min() and indices.max() < len(values["symbols"])):
+        raise UnreadableMessageError("symbol_index points outside symbols")
+    return values
+
+
+def _width(name: str, message: Message) -> int:
+    # An empty matrix carries no width in its bytes; nothing downstream reads it, but joins need a shape.
+    if name == "ohlcv":
+        return 5
+    if name == "vector":
+        return cast(int, message.scalars.get("vector_width", 72))
+    return len(message.scalars.get("horizons", ()))

@@ -1,0 +1,1 @@
+"""Redis streams: topics, publishing, reading."""

@@ -1,0 +1,1 @@
+"""Handlers of training jobs: the order of the steps."""

@@ -1,0 +1,1 @@
+"""The five processes: wiring and nothing else."""
