@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class CandleFrame:
 
     def rows(self, chosen: slice | Bool | Int64) -> Self:
         """Keep the chosen rows, in their order."""
-        columns = {
+        columns: dict[str, Any] = {
             f.name: getattr(self, f.name)[chosen]
             for f in fields(self)
             if isinstance(getattr(self, f.name), np.ndarray)
@@ -109,12 +109,23 @@ class FeatureFrame(CandleFrame):
         partition. Rows may reach past it.
     schema_hash
         Identifies the ordered feature names; a model trained on another is refused.
+    as_of_ms
+        One entry a row: the exchange's clock when the row was computed; in a replay the row's event time.
+        What is old by this clock is not acted on. None stands for the event time.
     """
 
     vector: Float32
     is_complete: Bool
     complete_to_ms: int
     schema_hash: str
+    as_of_ms: Int64 | None = None
+
+    def age_ms(self) -> Int64:
+        """Tell how long after its event time each row was computed."""
+        if self.as_of_ms is None:
+            return np.zeros(len(self), np.int64)
+        age: Int64 = np.maximum(self.as_of_ms - (self.open_time_ms + MINUTE_MS), 0)
+        return age
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +184,15 @@ class FeedBatch:
     candles
         Closed minutes never handed out before, in order per symbol.
     known_to_ms
-        One entry a symbol of `candles.symbols`: every open minute up to this one was handed out, in this batch
-        or before, or does not exist (a halt). `NULL_MS` before the first.
+        One entry a symbol of `candles.symbols`: every open minute up to this one was handed out, in this
+        batch or before, or does not exist (a halt). `NULL_MS` before the first.
     revisions
         Minutes handed out before, whose values the exchange has changed since.
+    as_of_ms
+        The exchange's clock when the batch was handed out; None in a replay, where event time is the clock.
     """
 
     candles: CandleFrame
     known_to_ms: Int64
     revisions: CandleFrame
+    as_of_ms: int | None = None
