@@ -75,7 +75,7 @@ class CandleFrame:
         first, last = frames[0], frames[-1]
         if any(frame.symbols != first.symbols for frame in frames):
             raise ValueError("frames over different symbols cannot be joined")
-        columns = {
+        columns: dict[str, Any] = {
             f.name: np.concatenate([getattr(frame, f.name) for frame in frames])
             for f in fields(first)
             if isinstance(getattr(first, f.name), np.ndarray)

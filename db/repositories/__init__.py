@@ -1,0 +1,1 @@
+"""SQL beside its row mapping, one module per group of tables."""
