@@ -155,6 +155,18 @@ class PredictionFrame(FeatureFrame):
     reason: Int8
     models: tuple[str, ...]
 
+    @classmethod
+    def concat(cls, frames: Sequence[Self]) -> Self:
+        """Put frames behind one another; the model numbers are rewritten to one common list."""
+        models = tuple(dict.fromkeys(model for frame in frames for model in frame.models))
+        aligned = []
+        for frame in frames:
+            if frame.models != models:
+                renumber = np.array([models.index(model) for model in frame.models], np.int16)
+                frame = replace(frame, models=models, model_index=renumber[frame.model_index])
+            aligned.append(frame)
+        return super().concat(aligned)
+
 
 class Reason(IntEnum):
     """Why a prediction may not be acted on."""
