@@ -1,0 +1,1 @@
+"""PostgreSQL and a Redis-compatible server from wheels, run as ordinary foreground processes."""
