@@ -1,7 +1,7 @@
 """The life of a worker process: how it starts, what ends it, and with which code.
 
-A process runs named tasks side by side. If one of them dies, all of them end and the process with them, because
-half-alive is the one state that nobody notices; the supervisor then starts it again.
+A process runs named tasks side by side. If one of them dies, all of them end and the process with them,
+because half-alive is the one state that nobody notices; the supervisor then starts it again.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class Log(Protocol):
     def error(self, event: str, **values: Any) -> Any:
         """Record a failure."""
 
+    def exception(self, event: str, **values: Any) -> Any:
+        """Record a failure with the trace of the exception that is being handled."""
+
 
 class StoppedError(Exception):
     """The process was asked to end while it waited for something."""
@@ -47,22 +50,22 @@ class StoppedError(Exception):
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]], log: Log) -> NoReturn:
     """Run a process to its end and exit with the code that `main` returns.
 
-    `main` gets the event that SIGTERM and SIGINT set. A `ConfigurationError` ends the process with 78, anything
-    else that it raises with 1.
+    `main` gets the event that SIGTERM and SIGINT set. A `ConfigurationError` ends the process with 78,
+    anything else that it raises with 1.
     """
     if SUPERVISED in os.environ:
         die_with_parent(signal.SIGTERM)
     try:
         code = asyncio.run(_with_signals(main))
     except ConfigurationError as error:
-        log.error("the settings are wrong", action="end", problem=str(error))
+        log.error("the settings are wrong", action="end", problem=str(error))  # noqa: TRY400  # no trace is wanted
         code = WRONG_CONFIGURATION
     except StoppedError:
         code = ENDED
     except KeyboardInterrupt:
         code = ENDED
-    except Exception:  # noqa: BLE001  # the last line of defence: logged, and the code tells the supervisor
-        log.error("the process fails", action="end", exc_info=True)
+    except Exception:  # the last line of defence: logged, and the code tells the supervisor
+        log.exception("the process fails", action="end")
         code = DIED
     sys.exit(code)
 
@@ -117,13 +120,12 @@ async def main_loop(
     log.info(f"{name} runs", action="start", tasks=sorted(tasks))
     failures: list[BaseException] = []
     try:
-        done, _ = await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {asked}:
-            if asked.done() and task.exception() is None:
-                continue
-            failures.append(_death_of(task, name, log))
+        await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
+        was_asked = stop.is_set()
         stop.set()
-        failures += await _end(running - done, grace_s, name, log)
+        ended = {task for task in running if task.done()}
+        failures += [_death_of(task, name, log) for task in ended if not (was_asked and _ended_well(task))]
+        failures += await _end(running - ended, grace_s, name, log)
     finally:
         asked.cancel()
         for task in running:
@@ -136,6 +138,10 @@ async def main_loop(
             raise failure
     log.info(f"{name} has ended", action="end", failed=bool(failures))
     return DIED if failures else ENDED
+
+
+def _ended_well(task: asyncio.Task[None]) -> bool:
+    return not task.cancelled() and task.exception() is None
 
 
 def _death_of(task: asyncio.Task[None], name: str, log: Log) -> BaseException:
@@ -158,16 +164,14 @@ async def _end(tasks: set[asyncio.Task[None]], grace_s: float, name: str, log: L
         # A task that resists its cancellation is the supervisor's to kill.
         ended, _ = await asyncio.wait(late, timeout=1.0)
         done |= ended
-    return [
-        _death_of(task, name, log) for task in done if not task.cancelled() and task.exception() is not None
-    ]
+    return [_death_of(task, name, log) for task in done if not task.cancelled() and task.exception()]
 
 
 async def _finish(on_stop: Callable[[], Awaitable[None]], name: str, log: Log) -> list[BaseException]:
     try:
         await on_stop()
-    except Exception as error:  # noqa: BLE001  # the process ends anyway; its code says that something failed
-        log.error(f"{name} did not end cleanly", action="end", exc_info=error)
+    except Exception as error:  # the process ends anyway; its code says that something failed
+        log.exception(f"{name} did not end cleanly", action="end")
         return [error]
     return []
 
