@@ -1,0 +1,120 @@
+"""What must hold between settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from config.sections import INSTALLED_FAMILIES
+
+if TYPE_CHECKING:
+    from config.ml_config import Settings
+
+#: A broken rule: the keys it is about (the first is to blame) and what is wrong.
+Broken = tuple[tuple[str, ...], str]
+
+
+def broken_rules(settings: Settings) -> Iterator[Broken]:
+    """Go through all rules, and say which do not hold."""
+    for rule in _RULES:
+        yield from rule(settings)
+
+
+def _indicators(settings: Settings) -> Iterator[Broken]:
+    features = settings.features
+    if features.macd_fast >= features.macd_slow:
+        keys = ("features.macd_fast", "features.macd_slow")
+        yield keys, f"must be less than features.macd_slow ({features.macd_slow})"
+
+
+def _lists_without_repeats(settings: Settings) -> Iterator[Broken]:
+    for key, values in {
+        "symbols": settings.symbols,
+        "exchanges": settings.exchanges,
+        "features.reference_symbols": settings.features.reference_symbols,
+        "features.extra_indicators": settings.features.extra_indicators,
+        "training.model_types": settings.training.model_types,
+        "forecasting.market_regimes": settings.forecasting.market_regimes,
+    }.items():
+        if repeated := sorted({value for value in values if values.count(value) > 1}):
+            yield (key,), f"the same entry more than once: {', '.join(map(str, repeated))}"
+
+
+def _horizons(settings: Settings) -> Iterator[Broken]:
+    for key, horizons in {
+        "training.forecast_horizons": settings.training.forecast_horizons,
+        "forecasting.horizons": settings.forecasting.horizons,
+    }.items():
+        if list(horizons) != sorted(set(horizons)):
+            yield (key,), "must be ascending, each horizon once"
+    longest, window = max(settings.training.forecast_horizons), settings.training.window_size
+    if longest >= window:
+        keys = ("training.forecast_horizons", "training.window_size")
+        yield keys, f"every horizon must be shorter than training.window_size ({window} minutes)"
+    if settings.trading.horizon_minutes not in settings.training.forecast_horizons:
+        keys = ("trading.horizon_minutes", "training.forecast_horizons")
+        yield (
+            keys,
+            f"must be one of training.forecast_horizons ({_listed(settings.training.forecast_horizons)})",
+        )
+
+
+def _symbols(settings: Settings) -> Iterator[Broken]:
+    features, known = settings.features, set(settings.symbols)
+    if features.leader not in known:
+        yield ("features.leader", "symbols"), "must be one of symbols"
+    if strangers := [name for name in features.reference_symbols if name not in known]:
+        yield ("features.reference_symbols", "symbols"), f"not among symbols: {', '.join(strangers)}"
+
+
+def _families(settings: Settings) -> Iterator[Broken]:
+    if not settings.training.installed_model_types:
+        yield (
+            ("training.model_types",),
+            f"none of these is installed in this version; installed: {', '.join(INSTALLED_FAMILIES)}",
+        )
+
+
+def _weights(settings: Settings) -> Iterator[Broken]:
+    weights = settings.inference.ensemble_weights
+    if strangers := sorted(set(weights) - set(settings.training.model_types)):
+        keys = ("inference.ensemble_weights", "training.model_types")
+        yield keys, f"no such model family in training.model_types: {', '.join(map(repr, strangers))}"
+    if weights and not any(weights.values()):
+        yield ("inference.ensemble_weights",), "at least one weight must be more than 0"
+
+
+def _retention(settings: Settings) -> Iterator[Broken]:
+    data = settings.data
+    if data.compression_threshold > data.retention_days:
+        keys = ("data.compression_threshold", "data.retention_days")
+        yield keys, f"must not be more than data.retention_days ({data.retention_days})"
+
+
+def _market(settings: Settings) -> Iterator[Broken]:
+    market = settings.market
+    if not market.is_simulated and market.exchange not in settings.exchanges:
+        yield ("market.exchange", "exchanges"), f"must be one of exchanges ({_listed(settings.exchanges)})"
+    if market.from_ms is not None and market.to_ms is not None and market.from_ms >= market.to_ms:
+        yield ("market.from_ms", "market.to_ms"), "must be earlier than market.to_ms"
+    if not market.is_simulated and market.recorded_path is not None:
+        keys = ("market.recorded_path", "market.exchange")
+        yield keys, "recorded candles are played by the simulated exchange only"
+    if (market.api_key is None) != (market.api_secret is None):
+        yield ("market.api_key", "market.api_secret"), "api_key and api_secret belong together"
+
+
+def _listed(values: tuple[object, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+_RULES: tuple[Callable[[Settings], Iterator[Broken]], ...] = (
+    _indicators,
+    _lists_without_repeats,
+    _horizons,
+    _symbols,
+    _families,
+    _weights,
+    _retention,
+    _market,
+)
