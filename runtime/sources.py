@@ -1,0 +1,332 @@
+"""Where a stage's input comes from: another stage's messages, or the feed.
+
+Both give batches with the position that stands behind them, and can give again what was processed since a
+snapshot, so that recovery re-lives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import asyncpg
+import numpy as np
+from redis.exceptions import RedisError
+
+from db.repositories import outbox
+from db.repositories.checkpoints import Position
+from schemas.events import decode, decode_feed, encode_feed
+from schemas.frames import MINUTE_MS, CandleFrame, FeatureFrame, FeedBatch
+from streams import stream
+
+#: How long a reader of a silent stream waits before it looks into the outbox.
+IDLE_LOOK_S = 0.5
+
+
+class HistoryGoneError(RuntimeError):
+    """The messages that recovery needs are no longer kept: replay into a new directory instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a stage gets in one step.
+
+    Attributes
+    ----------
+    frame
+        A `FeatureFrame` (or `PredictionFrame`), or a `FeedBatch`.
+    rows
+        How many events it holds.
+    after
+        The position once it is processed.
+    journal
+        Bytes to keep with the rows so that the batch can be re-lived; None where the producer keeps them.
+    """
+
+    frame: Any
+    rows: int
+    after: Position
+    journal: bytes | None = None
+
+
+class Source(Protocol):
+    """Gives a stage its input in order."""
+
+    async def open(self, connection: asyncpg.Connection, position: Position) -> None:
+        """Get ready to read from a committed position."""
+        ...
+
+    def history(
+        self, connection: asyncpg.Connection, start: Position, end: Position
+    ) -> AsyncIterator[tuple[Any, Position]]:
+        """Give again what lies between two positions, with the position of each part."""
+        ...
+
+    async def read(self, connection: asyncpg.Connection, *, max_rows: int, timeout_s: float) -> Batch | None:
+        """Give the next batch; the same again until `committed` or `skip` was called."""
+        ...
+
+    async def committed(self, batch: Batch, complete_to_ms: int) -> None:
+        """Go on behind a batch."""
+        ...
+
+    def skip(self, batch: Batch) -> None:
+        """Go on behind a batch that was parked."""
+        ...
+
+
+class StreamSource:
+    """Reads another stage's messages from Redis, and from its outbox whenever Redis has a hole or is away.
+
+    Parameters
+    ----------
+    topic, partition, key
+        The stream.
+    frame_type
+        What its messages hold.
+    client
+        A Redis client.
+    max_minutes
+        A batch spans at most so many minutes of event time.
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        partition: int,
+        key: str,
+        frame_type: type[FeatureFrame],
+        client: Any,
+        max_minutes: int,
+    ) -> None:
+        self._topic = topic
+        self._partition = partition
+        self._key = key
+        self._frame_type = frame_type
+        self._client = client
+        self._max_ms = max_minutes * MINUTE_MS
+        self._position = Position()
+        self._read: deque[tuple[int, FeatureFrame]] = deque()
+        self._next_sequence = 1
+        self._count = 64
+
+    async def open(self, connection: asyncpg.Connection, position: Position) -> None:
+        """Read from `position` on."""
+        self._position = position
+        self._read.clear()
+        self._next_sequence = position.sequence
+
+    async def history(
+        self, connection: asyncpg.Connection, start: Position, end: Position
+    ) -> AsyncIterator[tuple[FeatureFrame, Position]]:
+        """Give again the rows between two positions, one message at a time.
+
+        Raises
+        ------
+        HistoryGoneError
+            If the outbox no longer holds them.
+        """
+        sequence = start.sequence
+        while sequence < end.sequence or (sequence == end.sequence and end.row > 0):
+            messages = await outbox.read(
+                connection, self._topic, self._partition, first=sequence, last=end.sequence
+            )
+            if not messages:
+                raise HistoryGoneError(
+                    f"message {sequence} of {self._topic}/{self._partition} is no longer in the outbox"
+                )
+            for message in messages:
+                frame = decode(message.payload, self._frame_type)
+                first = start.row if message.sequence == start.sequence else 0
+                last = end.row if message.sequence == end.sequence else len(frame)
+                if last > first or not len(frame):
+                    yield part_of(frame, first, last), Position(message.sequence, first)
+                sequence = message.sequence + 1
+
+    async def read(self, connection: asyncpg.Connection, *, max_rows: int, timeout_s: float) -> Batch | None:
+        """Join messages up to the limits; None if nothing came within the time-out."""
+        if not self._read:
+            await self._fetch(connection, timeout_s)
+        elif sum(len(frame) for _, frame in self._read) < max_rows:
+            await self._fetch(connection, 0.0)
+        return self._join(max_rows) if self._read else None
+
+    async def committed(self, batch: Batch, complete_to_ms: int) -> None:
+        """Forget the messages that lie behind the batch."""
+        self.skip(batch)
+
+    def skip(self, batch: Batch) -> None:
+        """Forget the messages that lie behind the batch."""
+        self._position = batch.after
+        while self._read and self._read[0][0] < batch.after.sequence:
+            self._read.popleft()
+
+    def _join(self, max_rows: int) -> Batch:
+        """Take whole messages while they fit, or a part of the first."""
+        row = self._position.row
+        sequence, frame = self._read[0]
+        left = len(frame) - row
+        if left > max_rows:
+            part = part_of(frame, row, row + max_rows)
+            return Batch(frame=part, rows=max_rows, after=Position(sequence, row + max_rows))
+        parts = [part_of(frame, row, len(frame))]
+        rows = left
+        earliest = _first_ms(parts[0])
+        for number, following in list(self._read)[1:]:
+            late = len(following) and earliest is not None
+            spans = late and int(following.open_time_ms[-1]) - int(earliest or 0) >= self._max_ms
+            if rows + len(following) > max_rows or spans or following.symbols != frame.symbols:
+                break
+            parts.append(following)
+            rows += len(following)
+            sequence = number
+            earliest = earliest if earliest is not None else _first_ms(following)
+        joined = parts[0] if len(parts) == 1 else self._frame_type.concat(parts)
+        return Batch(frame=joined, rows=rows, after=Position(sequence + 1, 0))
+
+    async def _fetch(self, connection: asyncpg.Connection, timeout_s: float) -> None:
+        entries: list[Any] = []
+        block_ms = round(min(timeout_s, IDLE_LOOK_S) * 1000)
+        try:
+            entries = await stream.read(
+                self._client, self._key, first=self._next_sequence, count=self._count, block_ms=block_ms
+            )
+        except (RedisError, OSError):
+            # The wire is away; the outbox has everything.
+            await asyncio.sleep(min(timeout_s, 0.05))
+        if entries and entries[0].sequence != self._next_sequence:
+            entries = []
+        elif not entries and timeout_s == 0.0:
+            return
+        if not entries:
+            entries = await outbox.read(
+                connection, self._topic, self._partition, first=self._next_sequence, limit=self._count
+            )
+        for entry in entries:
+            if entry.sequence != self._next_sequence:
+                break
+            self._read.append((entry.sequence, decode(entry.payload, self._frame_type)))
+            self._next_sequence += 1
+        if entries:
+            mean = max(sum(len(entry.payload) for entry in entries) // len(entries), 1)
+            self._count = max(1, min(256, 4_000_000 // mean))
+
+
+class FeedHandle(Protocol):
+    """What the runner needs of a feed."""
+
+    async def next(self, *, max_rows: int, timeout_s: float) -> FeedBatch | None:
+        """Give what is ready."""
+        ...
+
+    async def acknowledge(self, committed_to_ms: int) -> None:
+        """Learn that everything up to this minute is committed."""
+        ...
+
+
+class FeedSource:
+    """Takes candles from the feed, and journals every batch so that recovery re-lives exactly what came."""
+
+    topic = "candles"
+
+    def __init__(self, *, partition: int, feed: FeedHandle) -> None:
+        self._partition = partition
+        self._feed = feed
+        self._position = Position()
+        self._in_hand: FeedBatch | None = None
+        self._offered: Batch | None = None
+
+    async def open(self, connection: asyncpg.Connection, position: Position) -> None:
+        """Go on from `position`; a batch in hand that was committed after all is let go."""
+        if self._offered is not None and position == self._offered.after:
+            self.skip(self._offered)
+        self._position = position
+
+    async def history(
+        self, connection: asyncpg.Connection, start: Position, end: Position
+    ) -> AsyncIterator[tuple[FeedBatch, Position]]:
+        """Give again the journalled batches between two positions.
+
+        Raises
+        ------
+        HistoryGoneError
+            If the journal no longer holds them.
+        """
+        sequence = start.sequence
+        while sequence < end.sequence:
+            messages = await outbox.read(
+                connection, self.topic, self._partition, first=sequence, last=end.sequence - 1
+            )
+            if not messages:
+                raise HistoryGoneError(f"entry {sequence} of the candle journal is no longer kept")
+            for message in messages:
+                yield decode_feed(message.payload), Position(message.sequence, 0)
+                sequence = message.sequence + 1
+
+    async def read(self, connection: asyncpg.Connection, *, max_rows: int, timeout_s: float) -> Batch | None:
+        """Take what the feed has, or the first part of what is in hand."""
+        if self._in_hand is None:
+            self._in_hand = await self._feed.next(max_rows=max_rows, timeout_s=timeout_s)
+        if self._in_hand is None:
+            return None
+        part = first_candles(self._in_hand, max_rows)
+        self._offered = Batch(
+            frame=part,
+            rows=len(part.candles),
+            after=Position(self._position.sequence + 1, 0),
+            journal=encode_feed(part),
+        )
+        return self._offered
+
+    async def committed(self, batch: Batch, complete_to_ms: int) -> None:
+        """Let go of the batch and tell the feed how far the pipeline is."""
+        self.skip(batch)
+        self._position = batch.after
+        await self._feed.acknowledge(complete_to_ms)
+
+    def skip(self, batch: Batch) -> None:
+        """Let go of the batch."""
+        self._offered = None
+        if self._in_hand is not None:
+            self._in_hand = without_first_candles(self._in_hand, batch.rows)
+
+
+def part_of(frame: FeatureFrame, first: int, last: int) -> FeatureFrame:
+    """Cut rows out of a message, and lower what it says of complete minutes to what holds without the rest."""
+    if first == 0 and last == len(frame):
+        return frame
+    part = frame.rows(slice(first, last))
+    rest = frame.open_time_ms[last:]
+    if not len(rest):
+        return part
+    return replace(part, complete_to_ms=min(frame.complete_to_ms, int(rest.min()) - MINUTE_MS))
+
+
+def first_candles(batch: FeedBatch, count: int) -> FeedBatch:
+    """Keep the first candles of a batch, and of what is known only what holds without the others."""
+    if len(batch.candles) <= count:
+        return batch
+    rest = batch.candles.rows(slice(count, None))
+    known_to = batch.known_to_ms.copy()
+    np.minimum.at(known_to, rest.symbol_index, rest.open_time_ms - MINUTE_MS)
+    return replace(
+        batch,
+        candles=batch.candles.rows(slice(0, count)),
+        known_to_ms=known_to,
+        revisions=CandleFrame.empty(batch.candles.symbols),
+    )
+
+
+def without_first_candles(batch: FeedBatch, count: int) -> FeedBatch | None:
+    """Keep what `first_candles` left; None if that is nothing."""
+    if len(batch.candles) <= count:
+        return None
+    return replace(batch, candles=batch.candles.rows(slice(count, None)))
+
+
+def _first_ms(frame: FeatureFrame) -> int | None:
+    return int(frame.open_time_ms[0]) if len(frame) else None
