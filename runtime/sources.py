@@ -296,7 +296,7 @@ class FeedSource:
 
 
 def part_of(frame: FeatureFrame, first: int, last: int) -> FeatureFrame:
-    """Cut rows out of a message, and lower what it says of complete minutes to what holds without the rest."""
+    """Cut rows out of a message; its word on complete minutes is lowered to what holds without the rest."""
     if first == 0 and last == len(frame):
         return frame
     part = frame.rows(slice(first, last))
