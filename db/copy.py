@@ -1,0 +1,131 @@
+"""Bulk writing of a stage's rows: COPY where rows are new, one set-based statement where they are not."""
+
+# ruff: noqa: S608 - the names in these statements come from `db.tables`, the literals from numbers
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import asyncpg
+import numpy as np
+
+from db.binary import encode
+from db.tables import TABLES, Table
+
+
+class Rows(Protocol):
+    """Rows for one table, by column, as stages hand them over."""
+
+    @property
+    def table(self) -> str:
+        """Name as in `db.tables.TABLES`."""
+        ...
+
+    @property
+    def op(self) -> str:
+        """One of `insert`, `upsert`, `update`."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """Equally long arrays or lists."""
+        ...
+
+
+async def write(connection: asyncpg.Connection, rows: Rows) -> int:
+    """Write rows in the caller's transaction; returns how many rows of the table were written.
+
+    `written_at` is the time of a row's first write: neither upsert nor update moves it, unless it is given.
+
+    Raises
+    ------
+    KeyError
+        If the table is unknown.
+    ValueError
+        If a column is unknown, missing from the key, of another length, or a value does not fit.
+    """
+    table = TABLES[rows.table]
+    count = _check(table, rows)
+    if not count:
+        return 0
+    if rows.op == "insert":
+        await _copy(connection, table.name, table, rows.columns, count)
+        return count
+    if rows.op not in ("upsert", "update"):
+        raise ValueError(f"{rows.op!r} is no way to write rows: use insert, upsert or update")
+    return await _merge(connection, table, rows, count)
+
+
+def _check(table: Table, rows: Rows) -> int:
+    lengths = {name: len(values) for name, values in rows.columns.items()}
+    if unknown := lengths.keys() - table.columns.keys():
+        raise ValueError(f"{table.name} has no column {min(unknown)!r}; it has {', '.join(table.columns)}")
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns of {table.name} differ in length: {lengths}")
+    if rows.op != "insert" and (missing := [name for name in table.key if name not in lengths]):
+        raise ValueError(f"{rows.op} into {table.name} needs its key, without {', '.join(missing)}")
+    return next(iter(lengths.values()), 0)
+
+
+async def _copy(
+    connection: asyncpg.Connection, target: str, table: Table, columns: Mapping[str, Any], count: int
+) -> None:
+    kinds = {name: table.columns[name] for name in columns}
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in encode(kinds, columns, count):
+            yield piece
+
+    await connection.copy_to_table(target, source=pieces(), columns=list(columns), format="binary")
+
+
+async def _merge(connection: asyncpg.Connection, table: Table, rows: Rows, count: int) -> int:
+    stage = f"stage_{table.name}"
+    # Made AS SELECT, the temporary table has the types but neither constraints nor defaults. Few rows meet
+    # many: a plan that reads a whole day to find them would be right only for a day's worth of rows.
+    await connection.execute(
+        f'CREATE TEMP TABLE IF NOT EXISTS "{stage}" ON COMMIT DELETE ROWS AS '
+        f'SELECT * FROM "{table.name}" WITH NO DATA; '
+        "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+    )
+    await _copy(connection, stage, table, rows.columns, count)
+    statement = _upsert(table, rows, stage) if rows.op == "upsert" else _update(table, rows, stage)
+    status: str = await connection.execute(statement)
+    await connection.execute(
+        f'DELETE FROM "{stage}"; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on'
+    )
+    return int(status.split()[-1])
+
+
+def _upsert(table: Table, rows: Rows, stage: str) -> str:
+    names = _listed(rows.columns)
+    key = _listed(table.key)
+    changed = [f'"{name}" = EXCLUDED."{name}"' for name in rows.columns if name not in table.key]
+    action = f"DO UPDATE SET {', '.join(changed)}" if changed else "DO NOTHING"
+    return (
+        f'INSERT INTO "{table.name}" ({names}) SELECT {names} FROM "{stage}" ORDER BY {key} '
+        f"ON CONFLICT ({key}) {action}"
+    )
+
+
+def _update(table: Table, rows: Rows, stage: str) -> str:
+    changed = [f'"{name}" = new."{name}"' for name in rows.columns if name not in table.key]
+    matches = [f'old."{name}" = new."{name}"' for name in table.key]
+    if table.day is not None:
+        # As literals, so that the planner leaves out the days that cannot be meant.
+        times = np.asarray(rows.columns[table.day])
+        matches.append(f'old."{table.day}" BETWEEN {_literal(times.min())} AND {_literal(times.max())}')
+    return (
+        f'UPDATE "{table.name}" AS old SET {", ".join(changed)} FROM "{stage}" AS new '
+        f"WHERE {' AND '.join(matches)}"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _literal(time_ms: int) -> str:
+    return f"timestamptz '{datetime.fromtimestamp(int(time_ms) / 1000, UTC).isoformat()}'"
