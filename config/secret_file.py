@@ -10,6 +10,7 @@ import base64
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -87,12 +88,13 @@ def open_secrets(environ: Mapping[str, str], keys: KnownKeys) -> Layer:
         return Layer(mistakes=(Mistake(key=path, problem=f"cannot be read ({error.strerror})"),))
     except ValueError as error:
         return Layer(mistakes=(Mistake(key=path, problem=str(error)),))
-    layer = from_toml(plain, keys, path, may_hold_secrets=True)
-    # What the parser says of broken TOML could quote a secret.
-    mistakes = [
-        Mistake(key=path, problem="its content is no TOML") if mistake.key == path else mistake
-        for mistake in layer.mistakes
-    ]
+    return checked_secrets(plain, keys, path)
+
+
+def checked_secrets(plain: bytes, keys: KnownKeys, name: str) -> Layer:
+    """Read the decrypted content: TOML with nothing but secrets in it."""
+    layer = from_toml(plain, keys, name, may_hold_secrets=True)
+    mistakes = [_unquoted(mistake, name) for mistake in layer.mistakes]
     mistakes += [
         Mistake(
             key=given.key, problem="no secret: it belongs into the plain settings file", source=given.source
@@ -103,6 +105,13 @@ def open_secrets(environ: Mapping[str, str], keys: KnownKeys) -> Layer:
     return Layer(
         given=tuple(given for given in layer.given if keys.is_secret(given.key)), mistakes=tuple(mistakes)
     )
+
+
+def _unquoted(mistake: Mistake, name: str) -> Mistake:
+    # What a parser says of broken text, and the value of a mistyped key, could quote a secret.
+    if mistake.key == name:
+        return Mistake(key=name, problem="its content is no TOML")
+    return replace(mistake, value=None)
 
 
 def _stretched(passphrase: bytes, salt: bytes) -> bytes:

@@ -32,6 +32,10 @@ OTHER_NAMES = frozenset(
         "TIDECAST_SECRETS_PASSPHRASE",
     }
 )
+#: Secrets with a section, spelled as the documentation spells them.
+_SECRET_NAMES = frozenset(
+    {"TIDECAST_MONITORING__WEBHOOK_URL", "TIDECAST_MARKET__API_KEY", "TIDECAST_MARKET__API_SECRET"}
+)
 _DEEPEST = 8
 
 
@@ -105,6 +109,19 @@ def from_environment(environ: Mapping[str, str], keys: KnownKeys) -> Layer:
             mistakes.append(Mistake(key=name, problem="unknown name", source="environment", suggestion=near))
     layer = _checked(found, keys, "environment variable")
     return Layer(given=layer.given, mistakes=(*mistakes, *layer.mistakes))
+
+
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Leave out variables that set something which is no secret.
+
+    For the launcher: it writes the settings it has loaded into a file for its workers, and the environment
+    must not overrule in them what its command line said. Plain names and the encrypted file's names stay.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(PREFIX) or name in PLAIN_NAMES or name in OTHER_NAMES or name in _SECRET_NAMES
+    }
 
 
 def from_overrides(overrides: Mapping[str, Any], keys: KnownKeys) -> Layer:
