@@ -1,0 +1,1 @@
+"""From what an exchange says to closed candles: validity, order, holes, quiet minutes."""
