@@ -22,10 +22,10 @@ from db.copy import write
 from db.partitions import ensure_partitions
 from db.repositories import checkpoints, outbox
 from db.repositories.checkpoints import Checkpoint, FencedError, Position
-from pipeline.stage import LogEntry, Rows, Stage, StateVersionError, StepResult
+from pipeline.stage import LogEntry, Stage, StateVersionError, StepResult
 from runtime.sources import Batch, Source
 from schemas.events import encode
-from schemas.frames import MINUTE_MS, NULL_MS
+from schemas.frames import MINUTE_MS, NULL_MS, FeatureFrame
 from streams import stream
 from streams.topics import CONSUMERS
 
@@ -87,8 +87,18 @@ class Observer(Protocol):
         """Take a log line."""
         ...
 
-    def batch(self, service: str, rows: int, event_time_ms: int, step_s: float, commit_s: float) -> None:
-        """Count a committed batch."""
+    def batch(
+        self, service: str, rows: int, event_time_ms: int, step_s: float, commit_s: float, age_s: float | None
+    ) -> None:
+        """Count a committed batch; `age_s` is how old its newest candle was by the exchange's clock."""
+        ...
+
+    def rows(self, table: str, count: int) -> None:
+        """Count committed rows."""
+        ...
+
+    def latency(self, seconds: float) -> None:
+        """Take the time from a candle's arrival to its committed rows."""
         ...
 
     def status(self, service: str, status: str, waiting_for: str | None = None) -> None:
@@ -287,8 +297,17 @@ class StageRunner:
             raise _StepFailedError from error
         self._failures.clear()
         committed = time.perf_counter()
-        event_time_ms = self._at.event_time_ms or 0
-        self._observer.batch(self.service, batch.rows, event_time_ms, stepped - began, committed - stepped)
+        self._observer.batch(
+            self.service,
+            batch.rows,
+            self._at.event_time_ms or 0,
+            stepped - began,
+            committed - stepped,
+            _age_s(batch.frame),
+        )
+        self._observer.latency(committed - began)
+        for rows in result.rows:
+            self._observer.rows(rows.table, len(rows))
         for entry in result.logs:
             self._observer.log(entry)
 
@@ -514,12 +533,10 @@ async def _close(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
 
-def rows_written(result: StepResult) -> dict[str, int]:
-    """Count the rows of a step by table."""
-    counts: dict[str, int] = {}
-    for rows in result.rows:
-        counts[rows.table] = counts.get(rows.table, 0) + len(rows)
-    return counts
+def _age_s(frame: Any) -> float | None:
+    """Tell how old the newest candle of a batch was when its features were computed."""
+    ages = frame.age_ms() if isinstance(frame, FeatureFrame) else None
+    return float(ages[-1]) / 1000 if ages is not None and len(ages) else None
 
 
-__all__ = ["Free", "Guide", "Observer", "Rows", "RunnerSettings", "StageRunner", "rows_written"]
+__all__ = ["Free", "Guide", "Observer", "RunnerSettings", "StageRunner"]

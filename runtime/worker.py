@@ -1,0 +1,219 @@
+"""What every worker process has: settings, folder, share of the symbols, servers, logs and metrics."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import asyncpg
+import structlog
+
+from config.ml_config import Settings, load
+from db.connect import connect as connect_postgres
+from db.repositories import deployment, logs
+from domain.partitioning import owned_partitions
+from runtime import process
+from runtime.directory import Directory
+from runtime.health import Health, Metrics, serve
+from runtime.logs import DatabaseLog, set_up_from
+from runtime.observer import WorkerObserver
+from runtime.servers import Servers, servers_of
+from runtime.stack import identity_of
+from runtime.stage_runner import RunnerSettings
+from streams import topics
+from streams.connection import connect as connect_redis
+
+Tasks = Mapping[str, Coroutine[Any, Any, None]]
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One process of the pipeline.
+
+    Attributes
+    ----------
+    service
+        Its name, also in `"recoveryState"`.
+    partitions
+        The partitions that this process owns.
+    """
+
+    service: str
+    settings: Settings
+    directory: Directory
+    shard: int
+    shards: int
+    stop: asyncio.Event
+    log: Any
+    metrics: Metrics
+    health: Health
+    observer: WorkerObserver
+    servers: Servers
+    redis: Any
+    prefix: str = "tidecast"
+    partitions: tuple[int, ...] = field(default=())
+
+    async def connect(self) -> asyncpg.Connection:
+        """Open a database connection, waiting for the server as long as it takes."""
+        return await process.wait_for(
+            "PostgreSQL",
+            lambda: connect_postgres(self.servers.postgres_url),
+            stop=self.stop,
+            log=self.log,
+            passing=(OSError, asyncpg.PostgresError, asyncpg.InterfaceError),
+        )
+
+    def key(self, topic: str, partition: int) -> str:
+        """Name the Redis stream of a topic."""
+        return topics.key(self.prefix, topic, partition)
+
+    def runner_settings(self) -> RunnerSettings:
+        """Take the runner's limits from the settings."""
+        pipeline = self.settings.pipeline
+        return RunnerSettings(
+            max_batch_rows=pipeline.max_batch_rows,
+            snapshot_minutes=pipeline.snapshot_minutes,
+            prefix=self.prefix,
+        )
+
+
+Build = Callable[[Worker], Awaitable[Tasks]]
+
+
+def main(service: str, build: Build) -> NoReturn:
+    """Run a worker until it is asked to stop; the command line says which share of the symbols it takes."""
+    arguments = _arguments(service)
+    log = structlog.get_logger(service)
+
+    async def life(stop: asyncio.Event) -> int:
+        settings = load(arguments.config, os.environ)
+        return await _live(service, build, settings, arguments, stop)
+
+    process.run(life, log)
+
+
+async def _live(
+    service: str, build: Build, settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event
+) -> int:
+    shard, shards = arguments.shard
+    directory = Directory.open(arguments.dir)
+    database_log = DatabaseLog()
+    log = set_up_from(settings, service, database=database_log)
+    metrics, health = Metrics(service), Health.of(settings, service)
+    servers = servers_of(directory, settings.servers)
+    worker = Worker(
+        service=service,
+        settings=settings,
+        directory=directory,
+        shard=shard,
+        shards=shards,
+        stop=stop,
+        log=log,
+        metrics=metrics,
+        health=health,
+        observer=WorkerObserver(log=log, metrics=metrics, health=health),
+        servers=servers,
+        redis=connect_redis(servers.redis_url),
+        partitions=owned_partitions(settings.symbols, settings.pipeline.partitions, shard, shards),
+    )
+    health.partitions = worker.partitions
+    for notice in settings.notices():
+        log.warning(notice, action="settings")
+    beside = {
+        "health": serve(health, metrics, port=_health_port(worker), stop=stop, log=log),
+        "database log": _write_logs(worker, database_log),
+    }
+    return await process.main_loop(
+        service, {**beside, "work": _work(worker, build)}, stop=stop, log=log, on_stop=worker.redis.aclose
+    )
+
+
+async def _work(worker: Worker, build: Build) -> None:
+    """Wait for the servers, then run the worker's own tasks; the first that ends, ends them all."""
+    try:
+        worker.health.waiting_for = "PostgreSQL"
+        connection = await worker.connect()
+        await _wait_for_tables(worker, connection)
+        worker.prefix = await _claim(worker, connection)
+        await connection.close()
+        worker.health.waiting_for = None
+        tasks = await build(worker)
+    except process.StoppedError:
+        return
+    async with asyncio.TaskGroup() as group:
+        running = {group.create_task(task, name=name) for name, task in tasks.items()}
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        if not worker.stop.is_set() and all(task.exception() is None for task in done):
+            names = ", ".join(sorted(task.get_name() for task in done))
+            raise RuntimeError(f"{names} ended although nothing asked it to")
+
+
+async def _claim(worker: Worker, connection: asyncpg.Connection) -> str:
+    """Make sure that the tables hold this market's rows; returns the prefix of the deployment's streams."""
+    born = await deployment.claim(connection, identity_of(worker.settings))
+    return f"tidecast:{born.strftime('%Y%m%dT%H%M%S%f')}"
+
+
+def _arguments(service: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m workers.{service}", description=f"Tidecast's {service}."
+    )
+    parser.add_argument("--config", type=Path, default=None, help="TOML file with settings")
+    parser.add_argument("--dir", type=Path, default=Path("var"), help="the pipeline's folder (default ./var)")
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=(0, 1),
+        metavar="I/N",
+        help="take share I (from 0) of N of the symbols",
+    )
+    return parser.parse_args()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("/")
+    try:
+        shard, shards = int(first), int(second)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard: write I/N, such as 0/2") from None
+    if not 0 <= shard < shards:
+        raise argparse.ArgumentTypeError(f"{text!r}: I is at least 0 and below N")
+    return shard, shards
+
+
+def _health_port(worker: Worker) -> int:
+    base = worker.settings.pipeline.health_port_base
+    if base is None:
+        return worker.directory.port(worker.service, worker.shard)
+    names = ["feature_calculator", "ml_trainer", "ml_inference", "forecaster", "chart_monitor"]
+    return base + worker.shard * len(names) + names.index(worker.service)
+
+
+async def _wait_for_tables(worker: Worker, connection: asyncpg.Connection) -> None:
+    """Wait until the database is migrated; the launcher, or `tidecast migrate`, does that."""
+
+    async def attempt() -> None:
+        if await connection.fetchval("SELECT to_regclass('deployment')") is None:
+            raise OSError("the tables are not there yet: `tidecast migrate` makes them")
+
+    await process.wait_for("the tables", attempt, stop=worker.stop, log=worker.log)
+
+
+async def _write_logs(worker: Worker, database_log: DatabaseLog) -> None:
+    """Move log records into `"systemLogs"` beside the work."""
+    connection: asyncpg.Connection | None = None
+
+    async def flush(records: list[Any]) -> None:
+        nonlocal connection
+        if connection is None or connection.is_closed():
+            connection = await connect_postgres(worker.servers.postgres_url)
+        await logs.insert(connection, records)
+
+    await database_log.run(flush, worker.stop)
+    if connection is not None:
+        await connection.close(timeout=1)

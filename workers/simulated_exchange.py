@@ -1,0 +1,62 @@
+"""The simulated exchange as a process of the stack: the settings say which market it plays, and how fast.
+
+A restart goes on at the virtual time kept in the folder's `exchange-clock.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from config.ml_config import ConfigurationError, Settings, load
+from exchanges import simulated
+
+EXIT_CONFIG = 78
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m workers.simulated_exchange", description=__doc__)
+    parser.add_argument("--config", type=Path, help="TOML file with settings")
+    parser.add_argument("--dir", type=Path, default=Path("var"), help="the pipeline's folder")
+    parser.add_argument("--port", type=int, required=True, help="loopback port to listen on")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load(options.config)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - before any logging
+        return EXIT_CONFIG
+    return simulated.main(exchange_arguments(settings, options.dir, options.port))
+
+
+def exchange_arguments(settings: Settings, directory: Path, port: int) -> list[str]:
+    """Say in the exchange's own words what the settings want."""
+    market = settings.market
+    words = ["--port", str(port), "--clock-file", str(directory / "exchange-clock.json")]
+    words += ["--symbols", ",".join(settings.symbols), "--speed", str(market.speed)]
+    words += [
+        "--window-minutes",
+        str(settings.pipeline.max_lag_minutes + 2 * settings.pipeline.max_batch_minutes),
+    ]
+    if market.recorded_path is not None:
+        words += ["--market", "recorded", "--path", str(market.recorded_path), "--no-limits"]
+        words += [*_moment("--from", market.from_ms), *_moment("--to", market.to_ms)]
+    else:
+        words += ["--market", "generated", "--seed", str(market.seed)]
+        words += ["--history-days", str(settings.data.history_days)]
+    if market.start_ms is not None:
+        words += ["--start-ms", str(market.start_ms)]
+    return words
+
+
+def _moment(option: str, ms: int | None) -> list[str]:
+    if ms is None:
+        return []
+    return [option, datetime.fromtimestamp(ms / 1000, UTC).isoformat()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
