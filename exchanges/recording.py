@@ -1,0 +1,210 @@
+"""Recorded candles, exactly as they were recorded.
+
+A folder holds one file per symbol, `SYMBOL-1m.parquet` or `SYMBOL-1m.csv`, with the columns timestamp (candle
+open time), open, high, low, close and volume. A minute that is missing in the file does not exist in the
+market; a symbol exists from its first to its last minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from exchanges.simulation.market import no_candles
+from schemas.frames import MINUTE_MS, Bool, Float64, Int64
+
+VALUE_COLUMNS = ("open", "high", "low", "close", "volume")
+COLUMNS = ("timestamp", *VALUE_COLUMNS)
+SUFFIXES = (".parquet", ".csv")
+
+
+class BadRecordingError(ValueError):
+    """A recorded file cannot be played; the message names the file, the column and the row."""
+
+
+class RecordedMarket:
+    """Plays the candles of a folder.
+
+    Parameters
+    ----------
+    path
+        Folder of `SYMBOL-1m.parquet` and `SYMBOL-1m.csv` files.
+    symbols
+        Only these, in this order; all that are there by default.
+    from_ms, to_ms
+        Only candles with `from_ms <= open time < to_ms`.
+
+    Raises
+    ------
+    BadRecordingError
+        Where a file is missing, unreadable, or holds something that cannot be a candle.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        symbols: Sequence[str] | None = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+    ) -> None:
+        files = recorded_files(path)
+        wanted = tuple(symbols) if symbols else tuple(files)
+        missing = [symbol for symbol in wanted if symbol not in files]
+        if missing:
+            raise BadRecordingError(
+                f"{path}: no recording of {', '.join(missing)}; recorded are {', '.join(files)}"
+            )
+        self._path = path
+        self._range = (from_ms, to_ms)
+        self._candles = {}
+        for symbol in wanted:
+            rows = _cut(read_candles(files[symbol]), from_ms, to_ms)
+            if not len(rows):
+                raise BadRecordingError(f"{files[symbol]}: no candle between the chosen times")
+            self._candles[symbol] = rows
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The recorded symbols."""
+        return tuple(self._candles)
+
+    @property
+    def description(self) -> str:
+        """Say which recording this is."""
+        return f"recorded {self._path.resolve()} {','.join(self.symbols)} {self._range[0]}..{self._range[1]}"
+
+    def span(self, symbol: str) -> tuple[int, int | None]:
+        """Give the first and the last recorded minute."""
+        rows = self._candles[symbol]
+        return int(rows[0, 0]), int(rows[-1, 0])
+
+    def candles(self, symbol: str, from_ms: int, to_ms: int) -> Float64:
+        """Give the recorded candles with `from_ms <= open time < to_ms`."""
+        return _cut(self._candles[symbol], from_ms, to_ms)
+
+
+def recorded_files(path: Path) -> dict[str, Path]:
+    """Find the recordings of a folder by symbol, in alphabetical order."""
+    if not path.is_dir():
+        raise BadRecordingError(f"{path} is not a folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files")
+    found: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        symbol, mark, suffix = file.name.rpartition("-1m")
+        if mark and suffix in SUFFIXES:
+            if symbol in found:
+                raise BadRecordingError(f"{file}: {symbol} is recorded twice, also in {found[symbol].name}")
+            found[symbol] = file
+    if not found:
+        raise BadRecordingError(f"{path} holds no SYMBOL-1m.parquet or SYMBOL-1m.csv file")
+    return found
+
+
+def read_candles(file: Path) -> Float64:
+    """Read one file into an array of shape (rows, 6), checked."""
+    table = _read_table(file)
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise BadRecordingError(
+            f"{file}: column {', '.join(missing)} is missing; there are {', '.join(table.column_names)}"
+        )
+    if table.num_rows == 0:
+        return no_candles()
+    times = _timestamps(file, table.column("timestamp"))
+    values = np.column_stack([_floats(file, table.column(name), name) for name in VALUE_COLUMNS])
+    _check(file, times, values)
+    return np.column_stack([times.astype(np.float64), values])
+
+
+def _read_table(file: Path) -> pa.Table:
+    try:
+        if file.suffix == ".parquet":
+            return pa_parquet.read_table(file)
+        return pa_csv.read_csv(file)
+    except (OSError, pa.ArrowException) as error:
+        raise BadRecordingError(f"{file}: cannot be read ({error})") from error
+
+
+# Times come as timestamps of any unit, as whole milliseconds since 1970, or as ISO text (UTC without a zone).
+def _timestamps(file: Path, column: pa.ChunkedArray[Any]) -> Int64:
+    _refuse_nulls(file, column, "timestamp")
+    try:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return np.array([_iso_ms(file, row, text.as_py()) for row, text in enumerate(column)], np.int64)
+        if pa.types.is_timestamp(column.type):
+            return _int64(column.cast(pa.timestamp("ms", tz=column.type.tz)).cast(pa.int64()))
+        if pa.types.is_integer(column.type):
+            return _int64(column.cast(pa.int64()))
+    except pa.ArrowException as error:
+        raise BadRecordingError(f"{file}: column timestamp is not in whole milliseconds ({error})") from error
+    raise BadRecordingError(
+        f"{file}: column timestamp is {column.type}; wanted are timestamps, ISO text or epoch milliseconds"
+    )
+
+
+def _iso_ms(file: Path, row: int, text: str) -> int:
+    try:
+        moment = np.datetime64(text.replace("Z", "").removesuffix("+00:00"), "ms")
+    except ValueError as error:
+        raise BadRecordingError(
+            f"{file}: column timestamp, row {row + 1}: {text!r} is no ISO time in UTC"
+        ) from error
+    return int(moment.astype(np.int64))
+
+
+def _int64(column: pa.ChunkedArray[Any]) -> Int64:
+    return np.asarray(column.to_numpy(), dtype=np.int64)
+
+
+def _floats(file: Path, column: pa.ChunkedArray[Any], name: str) -> Float64:
+    _refuse_nulls(file, column, name)
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        for row, value in enumerate(column):
+            try:
+                float(value.as_py())
+            except (TypeError, ValueError) as error:
+                raise BadRecordingError(
+                    f"{file}: column {name}, row {row + 1}: {value.as_py()!r} is no number"
+                ) from error
+        raise BadRecordingError(f"{file}: column {name} is {column.type}; wanted are numbers")
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _refuse_nulls(file: Path, column: pa.ChunkedArray[Any], name: str) -> None:
+    if column.null_count:
+        row = next(row for row, value in enumerate(column) if not value.is_valid)
+        raise BadRecordingError(f"{file}: column {name}, row {row + 1}: the value is missing")
+
+
+def _check(file: Path, times: Int64, values: Float64) -> None:
+    opened, high, low, close, volume = values.T
+
+    def refuse(bad: Bool, column: str, what: Callable[[int], str]) -> None:
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise BadRecordingError(f"{file}: column {column}, row {row + 1}: {what(row)}")
+
+    refuse(times % MINUTE_MS != 0, "timestamp", lambda r: f"{times[r]} ms is no whole minute")
+    steps = np.diff(times, prepend=times[:1] - MINUTE_MS)
+    refuse(steps <= 0, "timestamp", lambda r: f"{times[r]} ms does not come after the row before")
+    for name, column in zip(VALUE_COLUMNS, values.T, strict=True):
+        refuse(~np.isfinite(column), name, lambda r, c=column: f"{c[r]} is no number")  # type: ignore[misc]
+    for name, column in zip(VALUE_COLUMNS[:4], values.T[:4], strict=True):
+        refuse(column <= 0, name, lambda r, c=column: f"price {c[r]} is not above 0")  # type: ignore[misc]
+    refuse(volume < 0, "volume", lambda r: f"{volume[r]} is below 0")
+    refuse(high < low, "high", lambda r: f"{high[r]} is below the low {low[r]}")
+    refuse(high < np.maximum(opened, close), "high", lambda r: f"{high[r]} is below open or close")
+    refuse(low > np.minimum(opened, close), "low", lambda r: f"{low[r]} is above open or close")
+
+
+def _cut(rows: Float64, from_ms: int | None, to_ms: int | None) -> Float64:
+    times = rows[:, 0]
+    first = 0 if from_ms is None else int(np.searchsorted(times, from_ms))
+    last = len(rows) if to_ms is None else int(np.searchsorted(times, to_ms))
+    return rows[first:last]

@@ -1,0 +1,1 @@
+"""The parts of the simulated exchange: clock, tape, limits, faults, and one protocol per exchange."""
