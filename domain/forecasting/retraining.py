@@ -1,0 +1,49 @@
+"""When a training is due: at fixed common points of event time, never by a wall clock."""
+
+from __future__ import annotations
+
+from schemas.frames import MINUTE_MS
+
+#: Puts weekly points on Monday 00:00 UTC (the epoch was a Thursday).
+OFFSET_MINUTES = 4 * 24 * 60
+
+
+def retraining_points(
+    first_ms: int,
+    after_ms: int,
+    to_ms: int,
+    window_minutes: int,
+    every_minutes: int,
+    *,
+    offset_minutes: int = OFFSET_MINUTES,
+) -> list[int]:
+    """List the retraining points in the half-open span (`after_ms`, `to_ms`], ascending.
+
+    The first point is `window_minutes` after the first candle. The later ones are the multiples of
+    `every_minutes` since the epoch, shifted by `offset_minutes`, that lie behind the first.
+
+    Parameters
+    ----------
+    first_ms
+        Open time of the first candle.
+    after_ms, to_ms
+        The span of event time that is asked about, in milliseconds.
+    window_minutes
+        How much data the first training needs.
+    every_minutes
+        Distance of the later points.
+    """
+    if window_minutes < 1 or every_minutes < 1:
+        raise ValueError(
+            f"window_minutes={window_minutes} and every_minutes={every_minutes} must be at least 1"
+        )
+    initial = first_ms + window_minutes * MINUTE_MS
+    points = [initial] if after_ms < initial <= to_ms else []
+    step = every_minutes * MINUTE_MS
+    shift = offset_minutes * MINUTE_MS
+    start = max(initial, after_ms)
+    point = ((start - shift) // step + 1) * step + shift
+    while point <= to_ms:
+        points.append(point)
+        point += step
+    return points

@@ -1,0 +1,251 @@
+"""From predictions to forecasts of price, volatility and trend, and from later candles to their outcomes.
+
+For every candle and horizon three rows of `"persistentForecasts"` are stated at the candle's event time:
+price_direction by the serving model (the no-change baseline where there is none), volatility and trend by
+rules over the symbol's own past. They begin at the symbol's first complete minute. An outcome is written
+with the row if it falls into the same batch, and as an update of the row otherwise, so the table holds the
+same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from domain.forecasting.confidence import HitRates
+from domain.forecasting.outcomes import OpenForecasts, Settled
+from domain.forecasting.realised import EFFICIENCY_MINUTES, CloseHistory, Realised
+from domain.forecasting.regime import REGIMES, classify
+from domain.forecasting.trend import TrendRule, lookback_minutes
+from domain.forecasting.volatility import COMPONENT_MINUTES, VolatilityRule
+from pipeline.forecast_rows import NO_CANDLE, TYPES, ForecastTable, Outcome, Stated, missing_reason
+from pipeline.snapshot import pack, unpack
+from pipeline.stage import Rows, StepResult
+from pipeline.symbol_index import SymbolIndex, require_new_minutes
+from schemas.frames import MINUTE_MS, NULL_MS, REASON_TEXT, Float64, Int64, PredictionFrame, Reason
+
+BASELINE = "last_value"
+VOLATILITY_VERSION = "har_v1"
+TREND_VERSION = "regime_v1"
+#: Below this horizon there is no spread and no slope, so only the price is forecast.
+SHORTEST_SPREAD_MINUTES = 2
+
+
+class ForecastStage:
+    """Forecasts every symbol at every horizon.
+
+    Parameters
+    ----------
+    symbols
+        The symbols whose candles come.
+    horizons
+        Minutes ahead.
+    update_frequency_s
+        Forecasts are made at event times that are multiples of this many seconds; a multiple of 60.
+    confidence_threshold
+        A model's price forecast below it is marked `below threshold`: no trade follows from it.
+    regimes
+        Regimes that may be named.
+    """
+
+    name = "forecast"
+    version = 1
+
+    def __init__(
+        self,
+        *,
+        symbols: Sequence[str],
+        horizons: Sequence[int] = (5, 15, 30, 60, 240, 1440),
+        update_frequency_s: int = 60,
+        confidence_threshold: float = 60.0,
+        regimes: Sequence[str] = REGIMES,
+    ) -> None:
+        if update_frequency_s < 60 or update_frequency_s % 60:
+            raise ValueError(f"update_frequency_s={update_frequency_s} must be a multiple of 60")
+        self._symbols = SymbolIndex(symbols)
+        self._horizons = tuple(sorted(set(horizons)))
+        self._threshold = confidence_threshold
+        self._regimes = tuple(regimes)
+        spread = {h for h in self._horizons if h >= SHORTEST_SPREAD_MINUTES}
+        lookbacks = {lookback_minutes(h) for h in self._horizons}
+        windows = tuple(sorted({*COMPONENT_MINUTES, *spread, *lookbacks}))
+        self._windows = windows
+        self._outcome_columns = [windows.index(h) if h in spread else -1 for h in self._horizons]
+        self._component_columns = [windows.index(k) for k in COMPONENT_MINUTES]
+        self._volatility = VolatilityRule(self._horizons)
+        self._trend = TrendRule(horizons=self._horizons, windows=windows)
+        self._rates = HitRates(self._horizons)
+        self._history = CloseHistory(symbols=len(self._symbols), windows=windows, horizons=self._horizons)
+        self._open = OpenForecasts(
+            symbols=len(self._symbols),
+            horizons=self._horizons,
+            cap=self._rates.cap,
+            every_minutes=update_frequency_s // 60,
+        )
+        self._settings = {
+            "symbols": self._symbols.symbols,
+            "horizons": self._horizons,
+            "update_frequency_s": update_frequency_s,
+            "regimes": self._regimes,
+        }
+        self._table = ForecastTable(
+            symbols=self._symbols.symbols,
+            horizons=self._horizons,
+            # The spread types are left out where there is no spread.
+            wanted=np.array([[True, h in spread, h in spread] for h in self._horizons]),
+        )
+
+    def step(self, batch: PredictionFrame) -> StepResult:
+        """State the forecasts of a batch and settle those whose target minute has come."""
+        symbol = self._symbols.positions(batch)
+        minute = batch.open_time_ms // MINUTE_MS
+        require_new_minutes(self._symbols, symbol, minute, self._open.last_minute)
+
+        seen = self._history.advance(symbol, minute, np.ascontiguousarray(batch.ohlcv[:, 3]))
+        regime = self._regime(seen)
+        volatility = self._volatility.predict(seen.known_volatility_pct[:, self._component_columns])
+        trend = self._trend.predict(seen.known_slope_pct_per_hour, regime)
+        actual = self._actual(seen)
+        settled = self._open.advance(
+            symbol_index=symbol,
+            minute=minute,
+            may_start=batch.is_complete & np.isfinite(volatility).all(axis=1),
+            change_pct=np.ascontiguousarray(actual[:, :, 0]),
+            volatility_pct=np.ascontiguousarray(actual[:, :, 1]),
+            slope_pct_per_hour=np.ascontiguousarray(actual[:, :, 2]),
+            stated_volatility_pct=volatility,
+            stated_slope_pct_per_hour=trend,
+            regime=regime,
+            complete_to_minute=batch.complete_to_ms // MINUTE_MS,
+        )
+        stated = self._state(batch, settled, volatility, trend)
+        outcome, updates = self._outcomes(symbol, minute, actual, settled)
+        chosen = np.flatnonzero(settled.issued)
+        inserts = self._table.inserts(chosen, symbol, batch.open_time_ms, regime, stated, outcome)
+        rows = [inserts, *updates]
+        return StepResult(rows=[part for part in rows if len(part)], event_time_ms=batch.complete_to_ms)
+
+    def _regime(self, seen: Realised) -> np.ndarray[Any, np.dtype[np.int8]]:
+        column = {minutes: k for k, minutes in enumerate(self._windows)}
+        known = seen.known_volatility_pct
+        return classify(
+            hour_volatility_pct=known[:, column[EFFICIENCY_MINUTES]],
+            four_hour_volatility_pct=known[:, column[240]],
+            day_volatility_pct=known[:, column[1440]],
+            efficiency=seen.efficiency,
+            allowed=self._regimes,
+        )
+
+    def _actual(self, seen: Realised) -> Float64:
+        """Gather what each row says about the horizon that ends with it, as (rows, horizons, types)."""
+        rows = len(seen.change_pct)
+        actual = np.full((rows, len(self._horizons), len(TYPES)), np.nan)
+        actual[:, :, 0] = seen.change_pct
+        for j, column in enumerate(self._outcome_columns):
+            if column >= 0:
+                actual[:, j, 1] = seen.volatility_pct[:, column]
+                actual[:, j, 2] = seen.slope_pct_per_hour[:, column]
+        return actual
+
+    def _state(self, batch: PredictionFrame, settled: Settled, volatility: Float64, trend: Float64) -> Stated:
+        rows, n = len(batch), len(self._horizons)
+        predicted = np.stack([np.zeros((rows, n)), volatility, trend], axis=2)
+        rates = self._rates
+        confidence = np.stack(
+            [
+                rates.confidence("price_direction", settled.no_change_hits, settled.no_change_scored),
+                rates.confidence("volatility", settled.volatility_hits, settled.volatility_scored),
+                rates.confidence("trend", settled.trend_hits, settled.trend_scored),
+            ],
+            axis=2,
+        )
+        version = np.empty((rows, n, len(TYPES)), object)
+        version[...] = np.array([BASELINE, VOLATILITY_VERSION, TREND_VERSION], object)
+        reason = np.full((rows, n, len(TYPES)), REASON_TEXT[Reason.NO_MODEL], object)
+        reason[:, :, 1:] = None
+        models = np.array(batch.models, object)
+        for j, horizon in enumerate(self._horizons):
+            if horizon not in batch.horizons:
+                continue
+            column = batch.horizons.index(horizon)
+            said, up, why = (
+                batch.predicted_pct[:, column].astype(np.float64),
+                batch.probability_up[:, column].astype(np.float64),
+                batch.reason[:, column],
+            )
+            spoke = (batch.model_index[:, column] > 0) & np.isfinite(said) & np.isfinite(up)
+            sure = 100.0 * np.clip(np.where(said > 0.0, up, 1.0 - up), 0.0, 1.0)
+            why = np.where(spoke & (why == Reason.NONE) & (sure < self._threshold), _BELOW, why)
+            predicted[spoke, j, 0] = said[spoke]
+            confidence[spoke, j, 0] = sure[spoke]
+            version[:, j, 0] = np.where(spoke, models[batch.model_index[:, column]], BASELINE)
+            reason[:, j, 0] = _REASONS[why]
+        reason[~batch.is_complete] = REASON_TEXT[Reason.WARMING]
+        return Stated(predicted, confidence, version, reason)
+
+    def _outcomes(
+        self, symbol: Int64, minute: Int64, actual: Float64, settled: Settled
+    ) -> tuple[Outcome, list[Rows]]:
+        """Put outcomes beside the forecasts of this step, and make updates for the earlier ones."""
+        shape = actual.shape
+        outcome = Outcome(np.full(shape, np.nan), np.full(shape, NULL_MS), np.full(shape, None, object))
+        row, j = np.nonzero(settled.settles)
+        value, source = actual[row, j], settled.source[row, j]
+        missing = missing_reason(value)
+        known_at = (minute[row] + 1) * MINUTE_MS
+        scored_at = np.where(np.isnan(value), NULL_MS, known_at[:, None])
+        here = source >= 0
+        outcome.actual[source[here], j[here]] = value[here]
+        outcome.scored_at[source[here], j[here]] = scored_at[here]
+        outcome.missing[source[here], j[here]] = missing[here]
+
+        absent = settled.absent
+        gone = absent.source >= 0
+        outcome.missing[absent.source[gone], absent.horizon_index[gone]] = NO_CANDLE
+        late = ~gone
+        lost = np.full((int(late.sum()), len(TYPES)), np.nan)
+        updates = [
+            self._table.updates(symbol[row[~here]], j[~here], minute[row[~here]], value[~here]),
+            self._table.updates(
+                absent.symbol_index[late], absent.horizon_index[late], absent.target_minute[late], lost
+            ),
+        ]
+        return outcome, updates
+
+    def snapshot(self) -> bytes:
+        """Write the closes of the longest window, the open forecasts and the counts of hits."""
+        history = {f"history.{name}": array for name, array in self._history.arrays().items()}
+        waiting = {f"open.{name}": array for name, array in self._open.arrays().items()}
+        return pack(
+            stage=self.name,
+            version=self.version,
+            settings=self._settings,
+            arrays={**history, **waiting},
+            values={},
+        )
+
+    def restore(self, state: bytes) -> None:
+        """Take over a snapshot of the same symbols and horizons.
+
+        Raises
+        ------
+        StateVersionError
+            If it is of another version or other settings.
+        """
+        arrays, _ = unpack(state, stage=self.name, version=self.version, settings=self._settings)
+        for part, owner in (("history.", self._history), ("open.", self._open)):
+            owner.take({k.removeprefix(part): a for k, a in arrays.items() if k.startswith(part)})
+
+    def summary(self) -> dict[str, Any]:
+        """Tell how many symbols forecast and how many forecasts are open."""
+        return {
+            "symbols": len(self._symbols),
+            "forecasting": int(self._open.started.sum()),
+            "open_forecasts": self._open.open_count() * len(TYPES),
+        }
+
+
+_BELOW = np.int8(Reason.BELOW_THRESHOLD)
+_REASONS = np.array([REASON_TEXT[reason] for reason in sorted(Reason)], object)
