@@ -1,0 +1,1 @@
+"""Simulated trades: signals, entries, exits and what they earn after fees."""
