@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-EXCHANGE_NAMES = ("binanceus", "coinbase", "bybit")
+SYMBOL_PATTERN = "^[A-Z0-9]{3,20}$"
 #: Names used in the documents for what is called otherwise here.
 _EXCHANGE_SYNONYMS = {"binance-us": "binanceus", "binance_us": "binanceus"}
 
@@ -68,7 +68,7 @@ Positive = Annotated[float, Field(gt=0, le=1e12), BeforeValidator(_not_a_truth_v
 NotNegative = Annotated[float, Field(ge=0, le=1e12), BeforeValidator(_not_a_truth_value)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_not_a_truth_value)]
 #: Symbols as the documents write them; the exchange's own spelling is the exchange part's business.
-Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9]{3,20}$")]
+Symbol = Annotated[str, Field(pattern=SYMBOL_PATTERN)]
 #: Milliseconds since 1970 UTC, written as an ISO date or as a number; a candle's open time.
 MinuteMs = Annotated[
     int,

@@ -6,6 +6,7 @@ values, to what it builds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.allowed import allowed
-from config.base import ExchangeAlias, Symbol
+from config.base import SYMBOL_PATTERN, ExchangeAlias, Symbol
 from config.cross_checks import broken_rules
 from config.errors import EX_CONFIG, ConfigurationError, Mistake
 from config.keys import KnownKeys, known_keys
@@ -40,6 +41,7 @@ __all__ = ["DEFAULT_FILE", "EX_CONFIG", "ConfigurationError", "Mistake", "Settin
 DEFAULT_FILE = Path(__file__).with_name("default.toml")
 #: References that a symbol looks at, where the settings name none.
 MOST_REFERENCES = 20
+_LEADER = "features.leader"
 
 
 class Settings(BaseSettings):
@@ -139,7 +141,7 @@ def load(
     layers.append(open_secrets(environ, keys))
     layers.append(from_environment(environ, keys))
     layers.append(from_overrides(overrides or {}, keys))
-    chosen = _without_absent_leader(layers)
+    chosen = _merged(layers)
     mistakes = [mistake for layer in layers for mistake in layer.mistakes]
     settings, wrong = _validated(chosen, keys)
     mistakes += wrong
@@ -152,24 +154,23 @@ def load(
     return settings
 
 
-def _without_absent_leader(layers: Iterable[Layer]) -> dict[str, Given]:
+def _merged(layers: Iterable[Layer]) -> dict[str, Given]:
     """Merge the layers; the last one wins."""
     first, *rest = layers
     chosen = {given.key: given for layer in (first, *rest) for given in layer.given}
-    symbols = chosen["symbols"].value if "symbols" in chosen else ()
-    is_set = any(given.key == "features.leader" for layer in rest for given in layer.given)
-    leader = chosen.get("features.leader")
-    if (
-        leader
-        and not is_set
-        and isinstance(symbols, (list, tuple))
-        and symbols
-        and leader.value not in symbols
-    ):
-        chosen["features.leader"] = Given(
-            key="features.leader", value=symbols[0], source="the first of symbols"
-        )
+    if not any(given.key == _LEADER for layer in rest for given in layer.given):
+        _replace_absent_leader(chosen)
     return chosen
+
+
+def _replace_absent_leader(chosen: dict[str, Given]) -> None:
+    # Nobody chose a leader, so whoever chooses symbols need not choose one either.
+    symbols = chosen["symbols"].value if "symbols" in chosen else Settings().symbols
+    if not isinstance(symbols, (list, tuple)) or Settings().features.leader in symbols:
+        return
+    first = symbols[0] if symbols else None
+    if isinstance(first, str) and re.fullmatch(SYMBOL_PATTERN, first):
+        chosen[_LEADER] = Given(key=_LEADER, value=first, source="the first of symbols")
 
 
 def _validated(chosen: Mapping[str, Given], keys: KnownKeys) -> tuple[Settings, list[Mistake]]:

@@ -1,8 +1,8 @@
 """The way of log records into `"systemLogs"`: bounded, in batches, and never in anybody's way.
 
 Writing a record is an append to a queue. One task takes them out and hands them to the database; while that
-is away they wait, and once the queue is full they are dropped and counted, because a pipeline must not stop for
-its own diary. A record may arrive twice when the process is cut off between a commit and its answer.
+is away they wait, and once the queue is full they are dropped and counted, because a pipeline must not stop
+for its own diary. A record may arrive twice when the process is cut off between a commit and its answer.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ def plain(value: Any, change: Callable[[str], str] | None = None, depth: int = 0
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, np.generic):
-        return plain(value.item(), change, depth)
+        item = value.item()
+        # A long double's item is itself.
+        return _text(item, change) if isinstance(item, np.generic) else plain(item, change, depth)
     if isinstance(value, int):
         return int(value) if -(2**53) <= value <= 2**53 else _text(value, change)
     if isinstance(value, float):
