@@ -214,18 +214,21 @@ class Directory:
             )
         return self
 
-    def with_free_ports(self, shards: int = 1) -> Self:
+    def with_free_ports(self, shards: int = 1, worker_base: int | None = None) -> Self:
         """Replace ports that something else has taken, and add those of further shards.
 
-        Call it under the lock and before anything of this folder runs.
+        Call it under the lock and before anything of this folder runs. With `worker_base` the workers' ports
+        are the ones from there on, taken or not.
         """
-        names = [*LISTENERS, *(f"{name}-{shard}" for name in WORKERS for shard in range(1, shards))]
-        kept = {name: port for name, port in self.ports.items() if is_free(port)}
-        missing = [name for name in names if name not in kept]
-        if not missing:
-            return self
+        shard_names = [f"{name}-{shard}" for shard in range(1, shards) for name in WORKERS]
+        wanted = {}
+        if worker_base is not None:
+            wanted = {name: worker_base + place for place, name in enumerate((*WORKERS, *shard_names))}
+        kept = {name: port for name, port in self.ports.items() if is_free(port)} | wanted
+        missing = [name for name in (*LISTENERS, *shard_names) if name not in kept]
         fresh = dict(zip(missing, free_ports(len(missing), set(kept.values())), strict=True))
-        return self._changed(ports={**kept, **fresh})
+        ports = {**kept, **fresh}
+        return self if ports == self.ports else self._changed(ports=ports)
 
     def _changed(self, **changes: Any) -> Self:
         values = {each.name: getattr(self, each.name) for each in fields(self)} | changes

@@ -1,4 +1,7 @@
-"""Tie the life of a process to that of its parent."""
+"""Tie the life of a process to that of its parent.
+
+`python -m runtime.lifeline PARENT_PID COMMAND ...` runs a foreign program that way, in the same process.
+"""
 
 from __future__ import annotations
 
@@ -30,3 +33,16 @@ def adopt_orphans() -> None:
     """Become the parent of every descendant that loses its own, so that none can be lost sight of."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def main() -> None:
+    """Become the given command, unless the given parent is gone already."""
+    parent, *command = sys.argv[1:]
+    die_with_parent()
+    if os.getppid() != int(parent):
+        sys.exit("the process that asked for this one is gone")
+    os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import subprocess
@@ -85,16 +86,33 @@ def postgres_answers(url: str, timeout_s: float = 2.0) -> str | None:
 
 
 def redis_answers(url: str, timeout_s: float = 2.0) -> str | None:
-    """Ask the Redis-compatible server for a PONG; None when it answers, else what is wrong."""
+    """Ask the Redis-compatible server, Cluster or Sentinel for a PONG; None if it comes."""
     import redis  # here, because the servers' wrapper shares this package and must start fast
 
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return asyncio.run(_many_answer(url, timeout_s))
     client = redis.Redis.from_url(url, retry=None, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
     try:
         client.ping()
-    except redis.RedisError as error:
+    except (redis.RedisError, OSError) as error:
         return str(error) or type(error).__name__
     finally:
         client.close()
+    return None
+
+
+async def _many_answer(url: str, timeout_s: float) -> str | None:
+    import redis
+
+    from streams.connection import connect
+
+    client = connect(url)
+    try:
+        await asyncio.wait_for(client.ping(), timeout_s)
+    except (redis.RedisError, OSError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+    finally:
+        await client.aclose()
     return None
 
 

@@ -1,0 +1,63 @@
+"""`tidecast backfill`: ask the feed to fetch a stretch of minutes again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import psycopg
+import typer
+
+from cli.answer import give_json, say
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
+from config.errors import ConfigurationError, Mistake
+from runtime.servers import postgres_for
+
+
+def backfill(
+    symbol: Annotated[str, typer.Argument(help="One of the configured symbols, such as BTCUSDT.")],
+    start: Annotated[str, typer.Option("--from", metavar="ISO", help="First minute, UTC.")],
+    end: Annotated[str, typer.Option("--to", metavar="ISO", help="Last minute, UTC.")],
+    folder: FolderOption = DEFAULT_FOLDER,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Leave a request for the feed, which looks for it every few seconds while it runs."""
+    directory, settings = existing_folder(folder, config)
+    first, last = _minute("--from", start), _minute("--to", end)
+    _check(symbol, settings.symbols, first, last)
+    with (
+        postgres_for(directory, settings.servers, "backfill") as url,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        row = connection.execute(
+            "INSERT INTO backfill_requests (symbol, from_at, to_at, requested_by) "
+            "VALUES (%s, %s, %s, 'user') RETURNING id",
+            (symbol, first, last),
+        ).fetchone()
+    assert row is not None
+    if as_json:
+        give_json({"id": row[0], "symbol": symbol, "from": first, "to": last})
+    else:
+        say(f"request {row[0]}: {symbol} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
+
+
+def _minute(option: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(
+            [Mistake(key=option, value=text, problem="is no ISO time, such as 2021-04-02T00:00Z")]
+        ) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment - timedelta(seconds=moment.second, microseconds=moment.microsecond)
+
+
+def _check(symbol: str, symbols: tuple[str, ...], first: datetime, last: datetime) -> None:
+    mistakes = []
+    if symbol not in symbols:
+        mistakes.append(Mistake(key="SYMBOL", value=symbol, problem=f"must be one of {', '.join(symbols)}"))
+    if first > last:
+        mistakes.append(Mistake(key="--to", value=last.isoformat(), problem="is before --from"))
+    if mistakes:
+        raise ConfigurationError(mistakes)

@@ -1,0 +1,39 @@
+"""`tidecast sql`: ask the folder's database, running or not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import psycopg
+import typer
+
+from cli.answer import give_json, say, show_table
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
+from runtime.servers import postgres_for
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="One or more SQL statements; the last one's result is shown.")],
+    folder: FolderOption = DEFAULT_FOLDER,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run SQL in the pipeline's database; its server is started for it if nothing runs."""
+    directory, settings = existing_folder(folder, config)
+    with postgres_for(directory, settings.servers, "sql") as url:
+        columns, rows, message = _run(url, query)
+    if as_json:
+        give_json({"columns": columns, "rows": rows, "status": message})
+    elif columns:
+        show_table(columns, rows)
+    else:
+        say(message)
+
+
+def _run(url: str, query: str) -> tuple[list[str], list[tuple[Any, ...]], str]:
+    with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(query.encode())
+        while cursor.nextset():
+            pass
+        columns = [column.name for column in cursor.description or ()]
+        return columns, cursor.fetchall() if columns else [], cursor.statusmessage or ""

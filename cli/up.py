@@ -1,0 +1,134 @@
+"""`tidecast up`: run everything in the foreground until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+
+from cli.answer import progress
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, settings_for_start
+from cli.screen import Screen
+from config.redaction import redact
+from db.migrate import migrate
+from runtime.directory import Directory, write_atomically
+from runtime.servers import servers_of
+from runtime.stack import Plan, Stack, StackError, occupied, programs
+
+_SAY_AGAIN_AFTER_S = 10.0
+_DETACHED_WAIT_S = 120.0
+
+
+def up(
+    folder: FolderOption = DEFAULT_FOLDER,
+    no_workers: Annotated[bool, typer.Option("--no-workers", help="Start just the servers.")] = False,
+    exchange: Annotated[
+        str | None, typer.Option("--exchange", help="simulated, binanceus, coinbase or bybit.")
+    ] = None,
+    speed: Annotated[
+        str | None, typer.Option("--speed", help="Speed of the simulated market: 1, 60, max.")
+    ] = None,
+    config: ConfigOption = None,
+    shards: Annotated[int, typer.Option("--shards", help="Processes per worker.", min=1, max=64)] = 1,
+    detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
+) -> None:
+    """Start the servers, the simulated exchange and the workers; Ctrl-C ends all of it."""
+    # Empty strings are what `make run EXCHANGE=` hands on.
+    overrides = {"market.exchange": exchange or None, "market.speed": speed or None}
+    settings = settings_for_start(config, overrides)
+    if detach:
+        _in_background(folder)
+        return
+    with occupied(folder, settings, "up", shards=shards) as directory:
+        plan = Plan(directory=directory, settings=settings, workers=not no_workers, shards=shards)
+        for notice in settings.notices():
+            progress.print(notice, markup=False)
+        asyncio.run(_until_told(plan))
+
+
+async def _until_told(plan: Plan) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    stack = Stack(plan)
+    stack.start()
+    ready = _ready_file(plan.directory)
+    try:
+        if await _prepare_database(stack, stop):
+            write_atomically(ready, "ready\n", mode=0o644)
+            await Screen(plan).show(stack.check, stop)
+    finally:
+        ready.unlink(missing_ok=True)
+        progress.print("stopping", markup=False)
+        # Nothing else has to happen meanwhile, and a second Ctrl-C must not cut it short.
+        took_s = stack.stop()
+        progress.print(f"stopped in {took_s:.1f} s", markup=False)
+
+
+async def _prepare_database(stack: Stack, stop: asyncio.Event) -> bool:
+    """Migrate as soon as the server answers; False if told to stop before."""
+    servers = servers_of(stack.plan.directory, stack.plan.settings.servers)
+    said = float("-inf")
+    while not stop.is_set():
+        stack.check()
+        # supervisord starts its programs a second after its own start, or when somebody talks to it.
+        programs(stack.plan.directory)
+        try:
+            await asyncio.to_thread(migrate, servers.postgres_url)
+        except psycopg.OperationalError as error:
+            now = time.monotonic()
+            if now - said > _SAY_AGAIN_AFTER_S and not (said < 0 and servers.embedded_postgres):
+                progress.print(f"waiting for PostgreSQL: {redact(str(error)).strip()}", markup=False)
+            said = now if said < 0 or now - said > _SAY_AGAIN_AFTER_S else said
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.05 if servers.embedded_postgres else 1.0)
+        else:
+            return True
+    return False
+
+
+def _ready_file(directory: Directory) -> Path:
+    return directory.run / "ready"
+
+
+def _in_background(folder: Path) -> None:
+    """Start the same command again, in a session of its own, and return once it is ready."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = [word for word in sys.argv[1:] if word != "--detach"]
+    with (folder / "launcher.log").open("wb") as log:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _DETACHED_WAIT_S
+    while not _is_ready(folder, launcher):
+        if launcher.poll() is not None:
+            said = (folder / "launcher.log").read_text(errors="replace").strip()
+            progress.print(said, style="red", markup=False)
+            raise typer.Exit(launcher.returncode or 1)
+        if time.monotonic() > deadline:
+            raise StackError(f"not ready after {_DETACHED_WAIT_S:g} s: see {folder / 'launcher.log'}")
+        time.sleep(0.05)
+    progress.print(
+        f"running in the background (process {launcher.pid}); end it with `tidecast down`", markup=False
+    )
+
+
+def _is_ready(folder: Path, launcher: subprocess.Popen[bytes]) -> bool:
+    if not Directory.exists(folder):
+        return False
+    directory = Directory.open(folder)
+    holder = directory.holder()
+    return holder is not None and holder.pid == launcher.pid and _ready_file(directory).exists()
