@@ -325,13 +325,14 @@ def _season(day: int, depth: float) -> Float64:
     hour = np.arange(DAY_MINUTES) / 60
     wave = np.cos((hour - 15) / 24 * 2 * np.pi) + 0.35 * np.cos((hour - 9) / 12 * 2 * np.pi)
     weekend = 0.75 if (day + 1) % 7 in (5, 6) else 1.0  # the origin was a Tuesday
-    return weekend * np.exp(depth * wave)
+    shape: Float64 = weekend * np.exp(depth * wave)
+    return shape
 
 
 def _bridge(begin: float, end: float, moves: Float64, sigma: Float64) -> Float64:
     path = np.cumsum(moves)
     time = np.cumsum(sigma * sigma)
-    closes = begin + path + (end - begin - path[-1]) * (time / time[-1])
+    closes: Float64 = begin + path + (end - begin - path[-1]) * (time / time[-1])
     closes[-1] = end
     return closes
 

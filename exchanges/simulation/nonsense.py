@@ -20,6 +20,8 @@ TEXTS = (
     '{"type":"error","message":"rate limit exceeded"}',
     "\u0000\ufffd",
 )
+#: Price, size and time in milliseconds of trades that never happened.
+BAD_TRADES = ((-1.0, 1.0, 0), (1e12, 1.0, 0), (float("nan"), 1.0, 0), (1.0, -5.0, 4_102_444_800_000))
 
 
 def bad_rows(row: Row) -> list[Row]:
@@ -39,14 +41,15 @@ def bad_rows(row: Row) -> list[Row]:
 
 def nonsense(protocol: WireProtocol, topic: Topic, row: Row | None, draw: random.Random) -> str:
     """Write one nonsensical frame for a topic."""
-    if row is None or draw.random() < 0.5:
+    if topic.kind is Kind.TRADE and draw.random() < 0.5:
+        price, size, time_ms = draw.choice(BAD_TRADES)
+        trade = Trade(number=1, time_ms=time_ms, price=price, size=size, is_buy=True)
+        return protocol.trades(topic, [trade])[0]
+    if row is None or topic.kind is not Kind.KLINE or draw.random() < 0.5:
         return draw.choice(TEXTS)
     bad = draw.choice(bad_rows(row))
     if draw.random() < 0.2:
         symbol = "NOSUCHUSDT"
         topic = replace(topic, symbol=symbol, name=topic.name.replace(topic.symbol, symbol))
         bad = row
-    if topic.kind is Kind.KLINE:
-        return protocol.kline(topic, bad, closed=True, event_ms=row[0] + MINUTE_MS)
-    trade = Trade(number=1, time_ms=bad[0], price=min(bad[1:5]), size=bad[5], is_buy=True)
-    return protocol.trades(topic, [trade])[0]
+    return protocol.kline(topic, bad, closed=True, event_ms=row[0] + MINUTE_MS)

@@ -125,6 +125,26 @@ class Tape:
                 rows.append(partial)
         return rows
 
+    def first_rows(self, symbol: str, from_ms: int, to_ms: int, now_ms: int, limit: int) -> list[Row]:
+        """Give the first visible candles from a time on, over holes of any length."""
+        from_ms = max(from_ms, self.first_ms, self.market.span(symbol)[0])
+        rows: list[Row] = []
+        while len(rows) < limit and from_ms < to_ms:
+            stop = min(from_ms + limit * MINUTE_MS, to_ms)
+            rows += self.visible(symbol, from_ms, stop, now_ms)
+            from_ms = stop
+        return rows[:limit]
+
+    def last_rows(self, symbol: str, from_ms: int | None, to_ms: int, now_ms: int, limit: int) -> list[Row]:
+        """Give the last visible candles before a time, over holes of any length."""
+        floor = max(self.first_ms, self.market.span(symbol)[0], from_ms or self.first_ms)
+        rows: list[Row] = []
+        while len(rows) < limit and to_ms > floor:
+            start = max(to_ms - limit * MINUTE_MS, floor)
+            rows = self.visible(symbol, start, to_ms, now_ms) + rows
+            to_ms = start
+        return rows[-limit:]
+
     def partial(self, symbol: str, now_ms: int) -> Row | None:
         """Give the candle in progress: its trades so far, or flat at the last close before the first."""
         minute = now_ms - now_ms % MINUTE_MS

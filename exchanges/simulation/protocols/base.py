@@ -119,9 +119,9 @@ class WireProtocol(ABC):
     def hear(self, said: Conversation, message: str) -> None:
         """Take a message of the client: change its topics and put replies into the conversation."""
 
-    @abstractmethod
     def kline(self, topic: Topic, row: Row, *, closed: bool, event_ms: int) -> str:
-        """Write a candle."""
+        """Write a candle, where the protocol has a stream of them."""
+        raise LookupError(f"{self.name} has no candle stream")
 
     @abstractmethod
     def trades(self, topic: Topic, trades: list[Trade]) -> list[str]:

@@ -159,25 +159,10 @@ class BinanceProtocol(WireProtocol):
         now = self.clock.now_ms()
         to_ms = now + 1 if end is None else min(end, now) + 1
         if start is None:
-            from_ms = (to_ms - 1) // MINUTE_MS * MINUTE_MS - (limit - 1) * MINUTE_MS
-            rows = self.tape.visible(symbol, from_ms, to_ms, now)
-            while len(rows) < limit and from_ms > self.tape.first_ms:
-                from_ms -= 1_440 * MINUTE_MS
-                rows = self.tape.visible(symbol, from_ms, to_ms, now)
-            rows = rows[-limit:]
+            rows = self.tape.last_rows(symbol, None, to_ms, now, limit)
         else:
-            rows = self._forward(symbol, start, to_ms, now, limit)
+            rows = self.tape.first_rows(symbol, start, to_ms, now, limit)
         return Reply(body=b"[" + b",".join(_kline_row(row) for row in rows) + b"]")
-
-    # The first rows from a time on, over holes of any length.
-    def _forward(self, symbol: str, start: int, to_ms: int, now: int, limit: int) -> list[Row]:
-        from_ms = max(start, self.tape.first_ms)
-        rows: list[Row] = []
-        while len(rows) < limit and from_ms < to_ms:
-            stop = min(from_ms + max(limit, 1_440) * MINUTE_MS, to_ms)
-            rows += self.tape.visible(symbol, from_ms, stop, now)
-            from_ms = stop
-        return rows[:limit]
 
     def _trades(self, _: Any, query: Query) -> Reply:
         trades = self.tape.recent_trades(self._symbol(query), self.clock.now_ms(), self._limit(query))
