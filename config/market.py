@@ -13,7 +13,7 @@ from config.base import ExchangeAlias, MinuteMs, NotNegative, Section, Whole
 
 Exchange = Literal["binanceus", "coinbase", "bybit"]
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_REDIS_SCHEMES = re.compile(r"^(rediss?([+-](cluster|sentinel))?|unix)://.", re.DOTALL)
+_REDIS_SCHEMES = re.compile(r"^(rediss?(\+(cluster|sentinel))?|unix)://.", re.DOTALL)
 
 
 def _speed(value: object) -> object:

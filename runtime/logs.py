@@ -89,16 +89,21 @@ def set_up(
 
 
 def set_up_from(
-    settings: Settings, worker: str, *, database: DatabaseLog | None = None, out: TextIO | None = None
+    settings: Settings,
+    worker: str,
+    *,
+    database: DatabaseLog | None = None,
+    more_secrets: Iterable[str] = (),
+    out: TextIO | None = None,
 ) -> FilteringBoundLogger:
-    """Set up logging as the settings want it."""
+    """Set up logging as the settings want it; `more_secrets` are those that no setting holds."""
     market = settings.market
     return set_up(
         worker=worker,
         level=settings.system.log_level,
         market=SIMULATED if market.is_simulated else market.exchange,
         environment=settings.system.environment,
-        secrets=settings.secret_values(),
+        secrets=(*settings.secret_values(), *more_secrets),
         database=database,
         database_level=settings.system.log_level,
         out=out,
