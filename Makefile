@@ -1,0 +1,46 @@
+# What a person needs to know of is under `make help`.
+
+DIR ?= var
+EXCHANGE ?=
+SPEED ?=
+CONFIG ?=
+SYSTEM_PYTHON ?= python3
+PYTHON := .venv/bin/python
+STAMP := .venv/.installed
+DEV_STAMP := .venv/.installed-dev
+PYTEST_ARGUMENTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run EXCHANGE=binanceus|coinbase|bybit   live public data instead of the simulated market"
+	@echo "  make run SPEED=60 DIR=var CONFIG=my.toml     speed of the simulated market, folder, settings"
+
+install: $(STAMP) ## make .venv and install what running needs
+
+run: $(STAMP) ## start everything in the foreground; Ctrl-C ends it
+	@exec $(PYTHON) -m cli.main up --dir "$(DIR)" --exchange "$(EXCHANGE)" --speed "$(SPEED)" $(if $(CONFIG),--config "$(CONFIG)")
+
+test: $(DEV_STAMP) ## install what testing needs and run the whole suite
+	$(PYTHON) -m pytest $(PYTEST_ARGUMENTS)
+
+lint: $(DEV_STAMP) ## ruff, mypy (strict), import-linter
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+clean: ## remove .venv and caches; ./var stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml scripts/install.py
+	@$(SYSTEM_PYTHON) scripts/install.py
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	@$(SYSTEM_PYTHON) scripts/install.py dev oracles deep
+	@touch $@
