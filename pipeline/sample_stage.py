@@ -196,13 +196,14 @@ class SampleStage:
     def _by_name(self, vectors: Float32, row: Int64) -> list[dict[str, float | None]]:
         """Make the JSON of each row; the horizons of one minute share theirs."""
         unique, back = np.unique(row, return_inverse=True)
-        values = shortest_digits(vectors[unique])
+        values = few_digits(vectors[unique])
         known = np.isfinite(values)
         named: list[dict[str, float | None]] = []
-        for numbers, all_known, these in zip(values.tolist(), known.all(axis=1), known, strict=True):
-            if not all_known:
-                numbers = [n if k else None for n, k in zip(numbers, these, strict=True)]  # noqa: PLW2901
-            named.append(dict(zip(self._names, numbers, strict=True)))
+        for numbers, these in zip(values.tolist(), known, strict=True):
+            present = (
+                numbers if these.all() else [n if k else None for n, k in zip(numbers, these, strict=True)]
+            )
+            named.append(dict(zip(self._names, present, strict=True)))
         return [named[k] for k in back]
 
     def _note_first(self, position: Int64, minute: Int64) -> None:
@@ -302,10 +303,11 @@ class SampleStage:
         }
 
 
-def shortest_digits(values: Float32) -> Float64:
-    """Widen float32 to float64 with no more decimal digits than tell them apart.
+def few_digits(values: Float32) -> Float64:
+    """Widen float32 to float64 with hardly more decimal digits than tell them apart.
 
-    Written as JSON, 0.1 then is 0.1 and not 0.10000000149011612; read back and narrowed, the bits are the same.
+    Written as JSON, 100.3 then is 100.3000031 and not 100.30000305175781; read back and narrowed, the bits
+    are the same.
     """
     wide = values.astype(np.float64)
     _, exponent = np.frexp(np.where(np.isfinite(wide) & (wide != 0.0), wide, 1.0))

@@ -1,0 +1,1 @@
+"""Is the data complete, fresh and sane? One file is one check."""
