@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from schemas.frames import NULL_MS
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 
-_BLOCK_BYTES = 4 << 20
+_BLOCK_ROWS = 8192
 _LENGTH = 4  # bytes of the length in front of each value; -1 there is NULL
+_NULL = b"\xff" * _LENGTH
 _POSTGRES_EPOCH_MS = 946_684_800_000
 _FLOAT4_OID = 700
 _JSONB_VERSION = b"\x01"
@@ -39,6 +41,10 @@ class _Cells:
 
     data: Bytes
     used: NDArray[np.int64] | None
+
+
+#: A column whose values differ too much in length for a matrix: each value with its length in front.
+_Pieces = list[bytes]
 
 
 def encode(kinds: Mapping[str, str], columns: Mapping[str, Any], rows: int) -> Iterator[bytes]:
@@ -58,49 +64,65 @@ def encode(kinds: Mapping[str, str], columns: Mapping[str, Any], rows: int) -> I
     ValueError
         If a value does not fit its column.
     """
-    yield HEADER
-    step = _rows_per_block(columns, rows)
-    for start in range(0, rows, step):
-        stop = min(rows, start + step)
-        cells = [_cells(name, kind, columns[name][start:stop], stop - start) for name, kind in kinds.items()]
-        yield _lay_out(cells, stop - start)
-    yield TRAILER
+    pending = HEADER
+    for start in range(0, rows, _BLOCK_ROWS):
+        stop = min(rows, start + _BLOCK_ROWS)
+        cells = [_cells(name, kind, columns[name][start:stop]) for name, kind in kinds.items()]
+        yield pending + _lay_out(cells, stop - start)
+        pending = b""
+    yield pending + TRAILER
 
 
-def _rows_per_block(columns: Mapping[str, Any], rows: int) -> int:
-    # The widest row decides the width of a block, so what may be wide is looked at before.
-    width = 32 * len(columns)
-    for values in columns.values():
-        if isinstance(values, np.ndarray):
-            width += values.nbytes * 2 // max(1, rows)
-        else:
-            width += max((len(value) for value in values if isinstance(value, str | bytes)), default=0)
-            width += 2048 * any(isinstance(value, dict | list) for value in values[:1])
-    return max(1, _BLOCK_BYTES // width)
-
-
-def _lay_out(cells: list[_Cells], rows: int) -> bytes:
-    width = 2 + sum(cell.data.shape[1] for cell in cells)
-    block = np.empty((rows, width), np.uint8)
-    block[:, :2] = np.frombuffer(len(cells).to_bytes(2, "big"), np.uint8)
-    keep: NDArray[np.bool_] | None = None
-    at = 2
-    for cell in cells:
-        end = at + cell.data.shape[1]
-        block[:, at:end] = cell.data
-        if cell.used is not None:
-            if keep is None:
-                keep = np.ones((rows, width), np.bool_)
-            keep[:, at:end] = np.arange(end - at) < cell.used[:, None]
-        at = end
-    return block.tobytes() if keep is None else block[keep].tobytes()
-
-
-def _cells(name: str, kind: str, values: Any, rows: int) -> _Cells:
+def _cells(name: str, kind: str, values: Any) -> _Cells | _Pieces:
     try:
         return _encoder(kind)(values)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"column {name!r} ({kind}): {error}") from error
+
+
+def _lay_out(columns: list[_Cells | _Pieces], rows: int) -> bytes:
+    # Neighbouring matrices become one strip of bytes; where there are only matrices, that is the whole block.
+    count = np.frombuffer(len(columns).to_bytes(2, "big"), np.uint8)
+    strip = [_Cells(np.broadcast_to(count, (rows, 2)), None)]
+    strands: list[Sequence[bytes]] = []
+    for column in columns:
+        if isinstance(column, _Cells):
+            strip.append(column)
+            continue
+        if strip:
+            strands.append(_cut(strip, rows))
+            strip = []
+        strands.append(column)
+    if not strands:
+        return _side_by_side(strip)[0].tobytes()
+    if strip:
+        strands.append(_cut(strip, rows))
+    return b"".join(chain.from_iterable(zip(*strands, strict=True)))
+
+
+def _side_by_side(cells: list[_Cells]) -> tuple[Bytes, NDArray[np.bool_] | None]:
+    block = np.concatenate([cell.data for cell in cells], axis=1)
+    if all(cell.used is None for cell in cells):
+        return block, None
+    keep = np.ones(block.shape, np.bool_)
+    at = 0
+    for cell in cells:
+        end = at + cell.data.shape[1]
+        if cell.used is not None:
+            np.less(np.arange(end - at), cell.used[:, None], out=keep[:, at:end])
+        at = end
+    return block[keep], keep
+
+
+def _cut(cells: list[_Cells], rows: int) -> list[bytes]:
+    block, keep = _side_by_side(cells)
+    whole = block.tobytes()
+    if keep is None:
+        ends = np.arange(1, rows + 1) * block.shape[1]
+    else:
+        ends = np.count_nonzero(keep, axis=1).cumsum()
+    bounds = [0, *ends.tolist()]
+    return [whole[start:end] for start, end in pairwise(bounds)]
 
 
 def _fixed(payload: Bytes, nulls: Nulls) -> _Cells:
@@ -168,70 +190,59 @@ def _timestamptz(values: Any) -> _Cells:
     return _fixed(_as_bytes(microseconds, ">i8"), nulls)
 
 
-def rounded(values: Any, precision: int, scale: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Round magnitudes to `scale` decimals; gives whole parts and fractions in units of the last decimal.
-
-    The whole part is split off first, which is exact, so a large number loses no decimals to the rounding.
-    """
-    magnitude = np.abs(values)
-    whole = np.floor(magnitude)
-    fraction = np.rint((magnitude - whole) * 10.0**scale)
-    carry = fraction >= 10.0**scale
-    whole += carry
-    fraction[carry] = 0
-    if (whole >= 10.0 ** (precision - scale)).any():
-        worst = magnitude[whole.argmax()]
-        raise ValueError(f"{worst!r} has more than {precision - scale} digits before the point")
-    return whole.astype(np.int64), fraction.astype(np.int64)
-
-
 def _numeric(precision: int, scale: int) -> Callable[[Any], _Cells]:
     whole_groups = -(-(precision - scale) // 4)
     fraction_groups = -(-scale // 4)
     groups = whole_groups + fraction_groups
+    whole_units = _GROUP ** np.arange(whole_groups - 1, -1, -1, dtype=np.int64)
+    fraction_units = _GROUP ** np.arange(fraction_groups - 1, -1, -1, dtype=np.int64)
+    one = 10**scale
     fill = 10 ** (4 * fraction_groups - scale)
+    limit = 10.0 ** (precision - scale) - 0.5 / one
+    # length of the value (two words), groups, weight of the first group, sign, decimals
+    head = np.array([0, 8 + 2 * groups, groups, whole_groups - 1, 0, scale], ">i2")
 
     def encode_numeric(values: Any) -> _Cells:
         array = _floats(values)
         nulls = np.isnan(array)
-        present = np.where(nulls, 0.0, array)
-        if np.isinf(present).any():
-            raise ValueError("an infinite number")
-        whole, fraction = rounded(present, precision, scale)
-        fraction *= fill
-        words = np.empty((len(array), 4 + groups), np.int64)
-        words[:, 0] = groups
-        words[:, 1] = whole_groups - 1  # weight of the first group
-        words[:, 2] = np.where(present < 0, _NUMERIC_NEGATIVE, 0)
-        words[:, 3] = scale
-        for column in range(4 + whole_groups - 1, 3, -1):
-            whole, words[:, column] = np.divmod(whole, _GROUP)
-        for column in range(4 + groups - 1, 4 + whole_groups - 1, -1):
-            fraction, words[:, column] = np.divmod(fraction, _GROUP)
-        return _fixed(_as_bytes(words, ">i2"), nulls)
+        magnitude = np.abs(array)
+        magnitude[nulls] = 0
+        if len(array) and (largest := magnitude.max()) >= limit:
+            raise ValueError(f"{largest} has more than {precision - scale} digits before the point")
+        # The whole part is split off first, which is exact, so a large number loses no decimals to rounding.
+        floor = np.floor(magnitude)
+        whole = floor.astype(np.int64)
+        fraction = np.rint((magnitude - floor) * one).astype(np.int64)
+        whole += fraction == one
+        fraction = fraction % one * fill
+        words = np.empty((len(array), len(head) + groups), ">i2")
+        words[:, : len(head)] = head
+        words[:, 4] = np.where(array < 0, _NUMERIC_NEGATIVE, 0)
+        words[:, len(head) : len(head) + whole_groups] = whole[:, None] // whole_units % _GROUP
+        words[:, len(head) + whole_groups :] = fraction[:, None] // fraction_units % _GROUP
+        data = words.view(np.uint8)
+        if not nulls.any():
+            return _Cells(data, None)
+        data[nulls, :_LENGTH] = 0xFF
+        return _Cells(data, np.where(nulls, _LENGTH, data.shape[1]))
 
     return encode_numeric
 
 
-def _padded(parts: Sequence[bytes | None]) -> _Cells:
-    width = max((len(part) for part in parts if part is not None), default=0)
-    sizes = np.fromiter((-1 if part is None else len(part) for part in parts), np.int64, len(parts))
-    data = np.empty((len(parts), _LENGTH + width), np.uint8)
-    data[:, :_LENGTH] = _as_bytes(sizes, ">i4")
-    if width:
-        padded = b"".join((part or b"").ljust(width, b"\0") for part in parts)
-        data[:, _LENGTH:] = np.frombuffer(padded, np.uint8).reshape(len(parts), width)
-    return _Cells(data, np.maximum(sizes, 0) + _LENGTH)
+def _framed(part: bytes | None) -> bytes:
+    return _NULL if part is None else len(part).to_bytes(_LENGTH, "big") + part
 
 
-def _text(values: Any) -> _Cells:
-    # Names repeat in nearly every text column: encode each once, then pick by number.
+def _name(values: Any) -> _Cells:
+    # Names repeat: encode each once, then pick by number.
     listed = values.tolist() if isinstance(values, np.ndarray) else values
     numbers: dict[str | None, int] = {}
     chosen = np.fromiter((numbers.setdefault(value, len(numbers)) for value in listed), np.int64, len(listed))
-    distinct = _padded([None if value is None else _utf8(value) for value in numbers])
-    assert distinct.used is not None
-    return _Cells(distinct.data[chosen], distinct.used[chosen])
+    distinct = [_framed(None if value is None else _utf8(value)) for value in numbers]
+    sizes = np.array([len(part) for part in distinct], np.int64)
+    width = int(sizes.max(initial=_LENGTH))
+    padded = np.array(distinct, f"S{width}").view(np.uint8).reshape(-1, width)
+    return _Cells(padded[chosen], None if (sizes == width).all() else sizes[chosen])
 
 
 def _utf8(value: str) -> bytes:
@@ -241,23 +252,25 @@ def _utf8(value: str) -> bytes:
     return encoded
 
 
-def _bytea(values: Any) -> _Cells:
-    return _padded(values)
+def _text(values: Any) -> _Pieces:
+    return [_framed(None if value is None else _utf8(value)) for value in values]
 
 
-def _jsonb(values: Any) -> _Cells:
+def _bytea(values: Any) -> _Pieces:
+    return [_framed(value) for value in values]
+
+
+def _jsonb(values: Any) -> _Pieces:
     # Rows of one minute often share one object: write each object once.
-    written: dict[int, bytes] = {}
-    parts: list[bytes | None] = []
+    written: dict[int, bytes] = {id(None): _NULL}
+    pieces = []
     for value in values:
-        if value is None:
-            parts.append(None)
-            continue
-        part = written.get(id(value))
-        if part is None:
-            part = written[id(value)] = _JSONB_VERSION + (value if isinstance(value, bytes) else _json(value))
-        parts.append(part)
-    return _padded(parts)
+        piece = written.get(id(value))
+        if piece is None:
+            piece = _framed(_JSONB_VERSION + (value if isinstance(value, bytes) else _json(value)))
+            written[id(value)] = piece
+        pieces.append(piece)
+    return pieces
 
 
 def _json(value: Any) -> bytes:
@@ -278,7 +291,7 @@ def _real_array(values: Any) -> _Cells:
     return _fixed(words.view(np.uint8).reshape(rows, -1), None)
 
 
-_ENCODERS: dict[str, Callable[[Any], _Cells]] = {
+_ENCODERS: dict[str, Callable[[Any], _Cells | _Pieces]] = {
     "smallint": _integer(">i2"),
     "integer": _integer(">i4"),
     "bigint": _integer(">i8"),
@@ -293,12 +306,12 @@ _ENCODERS: dict[str, Callable[[Any], _Cells]] = {
 }
 
 
-def _encoder(kind: str) -> Callable[[Any], _Cells]:
+def _encoder(kind: str) -> Callable[[Any], _Cells | _Pieces]:
     if kind not in _ENCODERS:
         if match := re.fullmatch(r"numeric\((\d+),(\d+)\)", kind):
             _ENCODERS[kind] = _numeric(int(match[1]), int(match[2]))
         elif kind.startswith("varchar("):
-            _ENCODERS[kind] = _text
+            _ENCODERS[kind] = _name
         else:
             raise ValueError("a type that bulk writing does not know")
     return _ENCODERS[kind]

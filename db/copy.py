@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import asyncpg
 import numpy as np
 
 from db.binary import encode
-from db.tables import TABLES, Table
+from db.tables import DAY_MS, TABLES, Table
 
 
 class Rows(Protocol):
@@ -32,6 +33,15 @@ class Rows(Protocol):
     def columns(self) -> Mapping[str, Any]:
         """Equally long arrays or lists."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Rows that this package itself writes in bulk."""
+
+    table: str
+    op: str
+    columns: Mapping[str, Any]
 
 
 async def write(connection: asyncpg.Connection, rows: Rows) -> int:
@@ -84,18 +94,15 @@ async def _copy(
 async def _merge(connection: asyncpg.Connection, table: Table, rows: Rows, count: int) -> int:
     stage = f"stage_{table.name}"
     # Made AS SELECT, the temporary table has the types but neither constraints nor defaults. Few rows meet
-    # many: a plan that reads a whole day to find them would be right only for a day's worth of rows.
+    # many, so plans that read a whole day to find them are out, until the transaction ends.
     await connection.execute(
         f'CREATE TEMP TABLE IF NOT EXISTS "{stage}" ON COMMIT DELETE ROWS AS '
-        f'SELECT * FROM "{table.name}" WITH NO DATA; '
+        f'SELECT * FROM "{table.name}" WITH NO DATA; DELETE FROM "{stage}"; '
         "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
     )
     await _copy(connection, stage, table, rows.columns, count)
     statement = _upsert(table, rows, stage) if rows.op == "upsert" else _update(table, rows, stage)
     status: str = await connection.execute(statement)
-    await connection.execute(
-        f'DELETE FROM "{stage}"; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on'
-    )
     return int(status.split()[-1])
 
 
@@ -114,9 +121,13 @@ def _update(table: Table, rows: Rows, stage: str) -> str:
     changed = [f'"{name}" = new."{name}"' for name in rows.columns if name not in table.key]
     matches = [f'old."{name}" = new."{name}"' for name in table.key]
     if table.day is not None:
-        # As literals, so that the planner leaves out the days that cannot be meant.
+        # As literals, so that the planner leaves out the days that cannot be meant; whole days, so that it
+        # does not take the bounds themselves for the best way in.
         times = np.asarray(rows.columns[table.day])
-        matches.append(f'old."{table.day}" BETWEEN {_literal(times.min())} AND {_literal(times.max())}')
+        first, last = int(times.min()) // DAY_MS, int(times.max()) // DAY_MS
+        matches.append(
+            f'old."{table.day}" >= {_midnight(first)} AND old."{table.day}" < {_midnight(last + 1)}'
+        )
     return (
         f'UPDATE "{table.name}" AS old SET {", ".join(changed)} FROM "{stage}" AS new '
         f"WHERE {' AND '.join(matches)}"
@@ -127,5 +138,5 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _literal(time_ms: int) -> str:
-    return f"timestamptz '{datetime.fromtimestamp(int(time_ms) / 1000, UTC).isoformat()}'"
+def _midnight(day: int) -> str:
+    return f"timestamptz '{datetime.fromtimestamp(day * DAY_MS / 1000, UTC).isoformat()}'"

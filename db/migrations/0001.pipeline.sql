@@ -80,6 +80,9 @@ CREATE TABLE "mlTrainingSamples" (
 
 ALTER SEQUENCE "mlTrainingSamples_id_seq" CACHE 100;
 
+-- Compressing a sample costs twice what storing it costs.
+ALTER TABLE "mlTrainingSamples" ALTER COLUMN features SET STORAGE EXTERNAL;
+
 COMMENT ON TABLE "mlTrainingSamples" IS
     'Vectors by name with what happened later, for people (thinned by a setting); training reads ml_features';
 COMMENT ON COLUMN "mlTrainingSamples".target IS 'percent change of the close, forecast_horizon minutes later';

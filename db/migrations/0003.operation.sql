@@ -55,7 +55,7 @@ ALTER TABLE outbox ALTER COLUMN payload SET STORAGE EXTERNAL;
 CREATE TABLE dead_letters (
     id bigserial PRIMARY KEY,
     kind varchar(50) NOT NULL,
-    exchange varchar(30) NOT NULL,
+    exchange varchar(30),
     symbol varchar(20),
     raw bytea NOT NULL,
     error text NOT NULL,
@@ -63,7 +63,9 @@ CREATE TABLE dead_letters (
     replayed_at timestamptz
 );
 
-CREATE INDEX dead_letter_open ON dead_letters (received_at) WHERE replayed_at IS NULL;
+CREATE INDEX dead_letter_open ON dead_letters (id) WHERE replayed_at IS NULL OR replayed_at = 'infinity';
+
+COMMENT ON COLUMN dead_letters.replayed_at IS 'infinity: to be read again; a time: was read again';
 
 CREATE TABLE backfill_requests (
     id bigserial PRIMARY KEY,
@@ -83,7 +85,7 @@ CREATE INDEX backfill_open ON backfill_requests (created_at) WHERE done_at IS NU
 CREATE TABLE deployment (
     is_only boolean PRIMARY KEY DEFAULT true,
     exchange varchar(30) NOT NULL,
-    market varchar(30) NOT NULL,
+    market varchar(200) NOT NULL,
     seed bigint,
     partitions integer NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
