@@ -194,6 +194,10 @@ class Lane:
             if row.open_time_ms <= self.known_to_ms:
                 self._late(row, asked=True)
 
+    def vouch(self, candle: Candle) -> None:
+        """Take an operator's word for a candle: the history need say it only once."""
+        self._suspect = candle
+
     def parked_after(self, at_ms: int) -> list[int]:
         """List the parked open minutes past a point."""
         return [t for t in self._parked if t > at_ms]

@@ -9,7 +9,8 @@ the rows were learnt:
   market; a longer one is a halt, and its minutes stay absent for every symbol.
 
 A dead minute is therefore decided only once every symbol's history covers the whole run, or the run has
-become too long. A symbol has no candles before its first row, not even flat ones.
+become too long. A symbol has no candles before its first row, not even flat ones, and none once it has not
+traded for `MAX_QUIET_MINUTES` while others did: then it is halted or gone.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from domain.market.candle import Candle, last_final_ms
 from domain.market.lane import Decisions, Lane, LaneRules, Page, Span
 from schemas.frames import MINUTE_MS, Origin
 
-#: How far back to look for the last close on a start, doubled up to the second figure while none is found.
+#: Flat candles follow a trade for at most so long.
+MAX_QUIET_MINUTES = 240
+#: How far back to look on a start: for the last close, and for the runs of dead minutes that reach over it.
 LOOK_BACK_MINUTES = 300
-MAX_LOOK_BACK_MINUTES = 2_400
 #: Minutes asked for again at every poll, so that a late trade is noticed as a revision.
 RECHECK_MINUTES = 2
 
@@ -61,7 +63,7 @@ class Evidence:
 
     def forget(self, before_ms: int) -> None:
         """Drop what no run that is still to be decided can reach."""
-        if len(self._alive) > 4 * MAX_LOOK_BACK_MINUTES:
+        if len(self._alive) > 32 * LOOK_BACK_MINUTES:
             edge = before_ms - (self._longest + 2) * MINUTE_MS
             self._alive = {t for t in self._alive if t >= edge}
 
@@ -84,13 +86,12 @@ class QuietLane(Lane):
     ) -> None:
         super().__init__(symbol=symbol, known_to_ms=known_to_ms, rules=rules, decisions=decisions)
         self._evidence = evidence
-        self._look_back = LOOK_BACK_MINUTES
-        self._start_is_settled = False
-        self._begin = known_to_ms
         self._rows: dict[int, Candle] = {}
-        self._covered_from = 0
-        self._covered_to = 0
-        self._restart()
+        self._traded_ms = -MINUTE_MS
+        self._begin = known_to_ms
+        self._covered_from = max(0, known_to_ms - (LOOK_BACK_MINUTES - 1) * MINUTE_MS)
+        self._covered_to = self._covered_from - MINUTE_MS
+        evidence.cover(symbol, self._covered_from, self._covered_to)
 
     @property
     def parked(self) -> int:
@@ -110,15 +111,14 @@ class QuietLane(Lane):
             if t > final_to:
                 break
             self._evidence.row(t)
-            if t <= self.known_to_ms:
-                self._late(row, asked=False)
-            else:
+            if t > self.known_to_ms:
                 self._rows[t] = row
+            else:
+                self._traded_ms = max(self._traded_ms, t)
+                self._late(row, asked=False)
         if page.from_ms <= self._covered_to + MINUTE_MS:
             self._covered_to = max(self._covered_to, min(page.covered_to_ms, final_to))
             self._evidence.cover(self.symbol, self._covered_from, self._covered_to)
-        if not self._start_is_settled and self._covered_to >= self._begin:
-            self._settle_start()
 
     def advance(self) -> None:
         """Emit what is decided by now."""
@@ -133,12 +133,15 @@ class QuietLane(Lane):
                     self._evidence.cover(self.symbol, self._covered_from, self._covered_to)
                     return
                 del self._rows[t]
+                self._traded_ms = t
                 self._emit(row, Origin.BACKFILLED)
                 continue
             verdict = self._evidence.verdict(t)
             if verdict == "unknown":
                 return
-            if verdict == "halt" or self._last_close is None:
+            is_over = t - self._traded_ms > MAX_QUIET_MINUTES * MINUTE_MS
+            if verdict == "halt" or is_over or self._last_close is None:
+                self.halted = self.halted or is_over
                 self._skip_to(t)
             else:
                 self._emit(Candle.flat(t, self._last_close), Origin.SYNTHETIC)
@@ -151,16 +154,3 @@ class QuietLane(Lane):
         recheck = RECHECK_MINUTES if self._covered_to >= self._begin else 0
         first = max(self._covered_to + MINUTE_MS - recheck * MINUTE_MS, self._covered_from)
         return Span(from_ms=first, to_ms=final_to + MINUTE_MS)
-
-    def _settle_start(self) -> None:
-        # Nothing is decided before this: where the flat candles start must not depend on how pages were cut.
-        if self._last_close is None and self._look_back < MAX_LOOK_BACK_MINUTES:
-            self._look_back *= 2
-            self._restart()
-        else:
-            self._start_is_settled = True
-
-    def _restart(self) -> None:
-        self._covered_from = max(0, self._begin - (self._look_back - 1) * MINUTE_MS)
-        self._covered_to = self._covered_from - MINUTE_MS
-        self._evidence.cover(self.symbol, self._covered_from, self._covered_to)
