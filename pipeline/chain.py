@@ -57,4 +57,4 @@ class Chain:
 
     def summary(self) -> dict[str, Any]:
         """Describe both states."""
-        return {self._first.name: self._first.summary(), self._second.name: self._second.summary()}
+        return {**self._first.summary(), self._second.name: self._second.summary()}

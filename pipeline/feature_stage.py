@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from domain.features.engine import INDICATOR_COLUMNS, FeatureEngine, FeatureRows
-from domain.features.schema import SCHEMA_HASH
+from domain.features.engine import FeatureEngine, FeatureRows
+from domain.features.schema import INDICATOR_COLUMNS
 from pipeline.stage import LogEntry, Rows, StateVersionError, StepResult
 from schemas.frames import (
     MINUTE_MS,
@@ -64,7 +64,7 @@ class FeatureStage:
         self._known_to = np.full(len(symbols), NULL_MS, np.int64)
         self._waiting = CandleFrame.empty(symbols)
         self._settings = hashlib.sha256(
-            repr((symbols, sorted(owned), sorted(references), SCHEMA_HASH)).encode()
+            repr((symbols, sorted(owned), sorted(references), engine.schema_hash)).encode()
         ).hexdigest()
 
     def step(self, batch: FeedBatch) -> StepResult:
@@ -121,7 +121,7 @@ class FeatureStage:
             vector=computed.vector[mine],
             is_complete=computed.is_complete[mine],
             complete_to_ms=complete_to,
-            schema_hash=SCHEMA_HASH,
+            schema_hash=self._engine.schema_hash,
             as_of_ms=as_of,
         )
 
@@ -149,7 +149,7 @@ class FeatureStage:
             "timestamp": frame.open_time_ms,
             "close": frame.ohlcv[:, 3],
             "is_complete": frame.is_complete,
-            "schema_hash": [SCHEMA_HASH] * len(frame),
+            "schema_hash": [frame.schema_hash] * len(frame),
             "vector": frame.vector,
         }
         return [

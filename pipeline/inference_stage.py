@@ -79,6 +79,9 @@ class InferenceStage:
         self._horizons = tuple(horizons)
         self._max_age_ms = int(max_prediction_age_s * 1000)
         self._models: tuple[ServingModel, ...] = ()
+        self.first_minute_ms: int | None = None
+        #: Names of the models that were seen, kept with the checkpoint.
+        self.known_models: Callable[[], list[str]] = list
 
     def serve(self, models: Sequence[ServingModel]) -> None:
         """Put the models in place that may serve from here on; called between steps."""
@@ -99,6 +102,8 @@ class InferenceStage:
         answers.reason[~batch.is_complete] = Reason.WARMING
         too_old = (batch.age_ms() > self._max_age_ms)[:, None] & (answers.reason == Reason.NONE)
         answers.reason[too_old] = Reason.TOO_OLD
+        if self.first_minute_ms is None and len(batch):
+            self.first_minute_ms = int(batch.open_time_ms[0])
         return StepResult(
             out=_with_answers(batch, self._horizons, answers, tuple(versions)),
             event_time_ms=batch.complete_to_ms,
@@ -141,8 +146,8 @@ class InferenceStage:
         return chosen
 
     def snapshot(self) -> bytes:
-        """Write the horizons; predictions need no memory."""
-        return msgspec.msgpack.encode({"horizons": self._horizons})
+        """Write the horizons and the first minute; predictions need no other memory."""
+        return msgspec.msgpack.encode({"horizons": self._horizons, "first_minute_ms": self.first_minute_ms})
 
     def restore(self, state: bytes) -> None:
         """Check that the snapshot is of the same horizons.
@@ -152,12 +157,17 @@ class InferenceStage:
         StateVersionError
             If it is not.
         """
-        if tuple(msgspec.msgpack.decode(state)["horizons"]) != self._horizons:
+        parts = msgspec.msgpack.decode(state)
+        if tuple(parts["horizons"]) != self._horizons:
             raise StateVersionError("the snapshot was written for other horizons")
+        self.first_minute_ms = parts["first_minute_ms"]
 
     def summary(self) -> dict[str, Any]:
-        """Name the models in place."""
-        return {"models": sorted({model.version for model in self._models})}
+        """Name the models in place and those that were ever seen."""
+        return {
+            "models": sorted({model.version for model in self._models}),
+            "known_models": self.known_models(),
+        }
 
 
 def _with_answers(

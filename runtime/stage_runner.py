@@ -338,9 +338,13 @@ class StageRunner:
         await self._source.committed(batch, event_time_ms if event_time_ms is not None else NULL_MS)
         if payload is not None:
             await self._publish(sent, payload)
+        await self.committed(result)
         if due:
             self._snapshot_ms = new.event_time_ms
             await self._trim(connection)
+
+    async def committed(self, result: StepResult) -> None:
+        """Do what else follows a commit; a place for those who extend the runner."""
 
     async def _keep_messages(
         self,
@@ -462,8 +466,9 @@ class StageRunner:
                     connection, self.service, self.partition, old=self._at, new=new, summary={"parked": error}
                 )
             await connection.execute(
-                "INSERT INTO dead_letters (kind, raw, error, received_at) VALUES ($1, $2, $3, now())",
-                f"poison/{self.service}",
+                "INSERT INTO dead_letters (kind, exchange, raw, error) VALUES ($1, $2, $3, $4)",
+                "poison",
+                self.service,
                 raw,
                 error,
             )

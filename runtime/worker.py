@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import asyncpg
-import structlog
 
 from config.ml_config import Settings, load
 from db.connect import connect as connect_postgres
@@ -20,13 +19,23 @@ from domain.partitioning import owned_partitions
 from runtime import process
 from runtime.directory import Directory
 from runtime.health import Health, Metrics, serve
-from runtime.logs import DatabaseLog, set_up_from
+from runtime.logs import DatabaseLog, set_up, set_up_from
 from runtime.observer import WorkerObserver
 from runtime.servers import Servers, servers_of
 from runtime.stack import identity_of
 from runtime.stage_runner import RunnerSettings
 from streams import topics
 from streams.connection import connect as connect_redis
+
+#: A server that is away, starting, stopping or full may come back.
+_PASSING = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
 
 Tasks = Mapping[str, Coroutine[Any, Any, None]]
 
@@ -62,10 +71,10 @@ class Worker:
         """Open a database connection, waiting for the server as long as it takes."""
         return await process.wait_for(
             "PostgreSQL",
-            lambda: connect_postgres(self.servers.postgres_url),
+            lambda: connect_postgres(self.servers.postgres_url, give_up_s=0),
             stop=self.stop,
             log=self.log,
-            passing=(OSError, asyncpg.PostgresError, asyncpg.InterfaceError),
+            passing=_PASSING,
         )
 
     def key(self, topic: str, partition: int) -> str:
@@ -88,7 +97,8 @@ Build = Callable[[Worker], Awaitable[Tasks]]
 def main(service: str, build: Build) -> NoReturn:
     """Run a worker until it is asked to stop; the command line says which share of the symbols it takes."""
     arguments = _arguments(service)
-    log = structlog.get_logger(service)
+    # Mistakes in the settings are logged in the same form as everything else.
+    log = set_up(worker=service)
 
     async def life(stop: asyncio.Event) -> int:
         settings = load(arguments.config, os.environ)
@@ -103,7 +113,8 @@ async def _live(
     shard, shards = arguments.shard
     directory = Directory.open(arguments.dir)
     database_log = DatabaseLog()
-    log = set_up_from(settings, service, database=database_log)
+    own_secrets = (directory.postgres_password, directory.redis_password)
+    log = set_up_from(settings, service, database=database_log, more_secrets=own_secrets)
     metrics, health = Metrics(service), Health.of(settings, service)
     servers = servers_of(directory, settings.servers)
     worker = Worker(

@@ -1,0 +1,59 @@
+"""Old days of candles are dropped, and days past a threshold are held packed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from db.partitions import maintain
+from db.repositories import checkpoints
+
+if TYPE_CHECKING:
+    from runtime.worker import Worker
+
+EVERY_S = 60.0
+
+
+async def keep_house(worker: Worker) -> None:
+    """Look every minute whether a day is due, by event time; a replay drops nothing unless asked."""
+    data = worker.settings.data
+    retention = data.retention_days
+    keep_all = worker.settings.pipeline.replay and not data.retention_in_replay
+    looked_at_day: int | None = None
+    while not worker.stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.stop.wait(), EVERY_S)
+        if worker.stop.is_set():
+            return
+        try:
+            connection = await worker.connect()
+            try:
+                places = await checkpoints.progress(connection, ["forecaster", "ml_trainer", "ml_inference"])
+                times = [place.event_time_ms for place in places.values()]
+                if not times or None in times:
+                    continue
+                event_time_ms = min(ms for ms in times if ms is not None)
+                if event_time_ms // 86_400_000 == looked_at_day:
+                    continue
+                done = await maintain(
+                    connection,
+                    event_time_ms=event_time_ms,
+                    retention_days=None if keep_all else retention,
+                    pack_after_days=data.compression_threshold,
+                )
+                if not done.busy:
+                    looked_at_day = event_time_ms // 86_400_000
+                if done.dropped or done.packed:
+                    worker.log.info(
+                        "old days were dropped or packed",
+                        action="upkeep",
+                        dropped=done.dropped,
+                        packed=done.packed,
+                    )
+            finally:
+                await connection.close(timeout=2)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            worker.log.warning("upkeep has to wait", action="upkeep", problem=str(error))

@@ -1,0 +1,247 @@
+"""Brings the right models to the inference stage, and holds it at the points where they may change.
+
+When history is processed (a replay, the start, after an outage) inference waits at each retraining point
+until the training that is due there has ended, well or badly: so the same history is always served by the
+same models. Live, it never waits: a model that is ready late begins to serve with the next minute, and that
+time is recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from artifacts.store import ArtifactStore
+from db.repositories import checkpoints, jobs, models
+from db.repositories.checkpoints import Checkpoint
+from db.repositories.models import Model
+from domain.forecasting.retraining import retraining_points
+from domain.models.model import ModelRefusedError
+from domain.models.serving import ServedModel
+from pipeline.inference_stage import ServingModel
+from runtime.sources import Batch
+from schemas.frames import MINUTE_MS, FeatureFrame
+
+TRAINER = "ml_trainer"
+#: A row older than this by the exchange's clock is history: models are waited for.
+CATCHING_UP_MS = 30 * MINUTE_MS
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuideSettings:
+    """What the guide has to know.
+
+    Attributes
+    ----------
+    partition
+        Of the stage.
+    replay
+        Whether time stands still while a model is trained.
+    window_minutes, every_minutes
+        When trainings are due, see `retraining_points`.
+    delay_minutes
+        Event time from a training's last candle to its model's first use.
+    feature_names
+        Of the vectors that come.
+    """
+
+    partition: int
+    replay: bool
+    window_minutes: int
+    every_minutes: int
+    delay_minutes: int
+    feature_names: tuple[str, ...]
+
+
+class ModelGuide:
+    """A guide for the inference runner.
+
+    Parameters
+    ----------
+    settings
+        See there.
+    store
+        Holds the model files.
+    log
+        A structlog logger.
+    serve
+        Hands models to the stage that is in use.
+    first_minute
+        Gives the first minute that the stage ever saw, None before.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: GuideSettings,
+        store: ArtifactStore,
+        log: Any,
+        serve: Callable[[list[ServingModel]], None],
+        first_minute: Callable[[], int | None],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._log = log
+        self._serve = serve
+        self._first_minute = first_minute
+        self._loaded: dict[str, ServedModel | None] = {}
+        self._served: list[ServingModel] | None = None
+        self._settled_ms: int | None = None
+        self._looked_s = float("-inf")
+        self._acknowledged: set[str] | None = None
+
+    async def before_read(self, connection: asyncpg.Connection, at: Checkpoint) -> bool:
+        """Read at any time."""
+        return True
+
+    async def relive(self, connection: asyncpg.Connection, frame: FeatureFrame) -> None:
+        """Bring the models that served a frame when it was processed."""
+        if self._served is None:
+            await self._acknowledge_late(connection)
+            await self._refresh(connection, frame.schema_hash)
+
+    async def allow(self, connection: asyncpg.Connection, batch: Batch) -> int:
+        """Tell how many leading rows the models at hand may serve."""
+        frame: FeatureFrame = batch.frame
+        if not len(frame):
+            return 1
+        if self._served is None:
+            await self._acknowledge_late(connection)
+            await self._refresh(connection, frame.schema_hash)
+        first_ms = int(frame.open_time_ms[0]) + MINUTE_MS
+        if not self._settings.replay and int(frame.age_ms()[0]) < CATCHING_UP_MS:
+            await self._look(connection, frame.schema_hash, first_ms)
+            return batch.rows
+        return await self._settled_rows(connection, frame, first_ms)
+
+    # --- history ---
+
+    async def _settled_rows(self, connection: asyncpg.Connection, frame: FeatureFrame, first_ms: int) -> int:
+        """Count the leading rows before the next point at which a model may change."""
+        begun = self._first_minute()
+        begun = int(frame.open_time_ms[0]) if begun is None else begun
+        delay_ms = self._settings.delay_minutes * MINUTE_MS
+        settled = self._settled_ms if self._settled_ms is not None else begun
+        due = self._points(begun, settled, first_ms - delay_ms)
+        if due:
+            if not await self._ended(connection, due[-1]):
+                return 0
+            self._settled_ms = due[-1]
+            await self._acknowledge_late(connection)
+            await self._refresh(connection, frame.schema_hash)
+        after = max(self._settled_ms or begun, first_ms - delay_ms)
+        last_ms = int(frame.open_time_ms[-1]) + MINUTE_MS
+        coming = self._points(begun, after, last_ms - delay_ms)
+        if not coming:
+            return len(frame)
+        barrier_ms = coming[0] + delay_ms
+        later = frame.open_time_ms + MINUTE_MS >= barrier_ms
+        return int(later.argmax()) if later.any() else len(frame)
+
+    def _points(self, begun: int, after_ms: int, to_ms: int) -> list[int]:
+        return retraining_points(
+            begun, after_ms, to_ms, self._settings.window_minutes, self._settings.every_minutes
+        )
+
+    async def _ended(self, connection: asyncpg.Connection, point_ms: int) -> bool:
+        """Tell whether the trainer has come to a point and its trainings have ended."""
+        places = await checkpoints.progress(connection, [TRAINER])
+        place = places.get((TRAINER, self._settings.partition))
+        if place is None or place.event_time_ms is None or place.event_time_ms < point_ms:
+            return False
+        return await jobs.unfinished_up_to(connection, point_ms) == 0
+
+    # --- live ---
+
+    async def _look(self, connection: asyncpg.Connection, schema_hash: str, next_ms: int) -> None:
+        """See now and then whether a model is ready; it serves from the next minute on."""
+        if time.monotonic() - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = time.monotonic()
+        assert self._acknowledged is not None
+        fresh = [m for m in await models.timeline(connection) if m.model_version not in self._acknowledged]
+        if not fresh:
+            return
+        for model in fresh:
+            assert model.effective_from_ms is not None
+            if model.effective_from_ms < next_ms:
+                await models.activate(connection, model.id, next_ms)
+                self._log.info(
+                    f"{model.model_version} was ready late and serves from now on",
+                    action="model_activated",
+                    effective_from_ms=next_ms,
+                )
+            self._acknowledged.add(model.model_version)
+        await self._refresh(connection, schema_hash)
+
+    async def _acknowledge_late(self, connection: asyncpg.Connection) -> None:
+        """At a start: what became ready while nobody looked begins behind the last committed minute."""
+        place = await connection.fetchrow(
+            """
+            SELECT event_time, state_data->'known_models' AS known FROM "recoveryState"
+            WHERE service_name = 'ml_inference' AND partition = $1 AND checkpoint_type = 'intermediate'
+            """,
+            self._settings.partition,
+        )
+        timeline = await models.timeline(connection)
+        first_look = self._acknowledged is None
+        if self._acknowledged is None:
+            self._acknowledged = set(place["known"] or ()) if place is not None else set()
+        if first_look and not self._settings.replay and place is not None and place["event_time"] is not None:
+            next_ms = checkpoints.milliseconds(place["event_time"]) + 2 * MINUTE_MS
+            for model in timeline:
+                late = model.effective_from_ms is not None and model.effective_from_ms < next_ms
+                if late and model.model_version not in self._acknowledged:
+                    await models.activate(connection, model.id, next_ms)
+        self._acknowledged.update(model.model_version for model in timeline)
+
+    # --- loading ---
+
+    async def _refresh(self, connection: asyncpg.Connection, schema_hash: str) -> None:
+        """Load what is on the timeline, and hand it to the stage; what is refused leaves its predecessor."""
+        serving = []
+        for model in await models.timeline(connection):
+            served = self._load(model, schema_hash)
+            if served is None or model.effective_from_ms is None:
+                continue
+            serving.append(
+                ServingModel(
+                    version=model.model_version,
+                    symbol=model.symbol,
+                    horizon_minutes=model.forecast_horizon,
+                    effective_from_ms=model.effective_from_ms,
+                    schema_hash=model.schema_hash,
+                    predict=lambda vectors, served=served: tuple(served.predict(vectors)),  # type: ignore[misc]
+                )
+            )
+        self._served = serving
+        self._serve(serving)
+
+    def _load(self, model: Model, schema_hash: str) -> ServedModel | None:
+        version = model.model_version
+        if version not in self._loaded:
+            try:
+                payload = self._store.read(model.artifact_path, sha256=model.artifact_sha256)
+                self._loaded[version] = ServedModel.from_bytes(
+                    payload,
+                    sha256=model.artifact_sha256,
+                    feature_names=self._settings.feature_names,
+                    schema_hash=schema_hash,
+                )
+                self._log.info(f"{version} is loaded", action="model_loaded", horizon=model.forecast_horizon)
+            except ModelRefusedError as error:
+                self._loaded[version] = None
+                self._log.error(
+                    f"{version} is refused, the version before it goes on serving: {error}",
+                    action="model_refused",
+                )
+        return self._loaded[version]
+
+    def known(self) -> list[str]:
+        """Name the models that were seen, for the checkpoint."""
+        return sorted(self._acknowledged or ())

@@ -1,0 +1,71 @@
+"""The chart monitor: watches that all of it is complete, fresh and sane.
+
+Reads the stream `features`; raises alerts (log, webhook) and asks the feed for back-fill. A restart goes on
+from the position in `"recoveryState"`. Also keeps house: drops and packs old days.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from domain.partitioning import owned_symbols
+from domain.quality.check import Limits
+from pipeline.quality_stage import QualityStage
+from runtime.alerts import AlertObserver
+from runtime.housekeeping import keep_house
+from runtime.sources import StreamSource
+from runtime.stage_runner import StageRunner
+from runtime.worker import Tasks, Worker, main
+from schemas.frames import FeatureFrame
+
+SERVICE = "chart_monitor"
+
+
+async def build(worker: Worker) -> Tasks:
+    """Wire one runner per partition, the webhook and the upkeep of partitions."""
+    settings, monitoring = worker.settings, worker.settings.monitoring
+    alerts = AlertObserver(worker)
+
+    def make_stage(partition: int) -> QualityStage:
+        return QualityStage(
+            symbols=owned_symbols(settings.symbols, partition, settings.pipeline.partitions),
+            limits=Limits(
+                completeness_threshold=monitoring.completeness_threshold,
+                missing_data=monitoring.alert_thresholds.missing_data,
+                stale_data_s=monitoring.alert_thresholds.stale_data,
+                invalid_values=monitoring.alert_thresholds.invalid_values,
+            ),
+            check_interval_s=monitoring.check_interval,
+        )
+
+    runners = [
+        StageRunner(
+            service=SERVICE,
+            partition=partition,
+            make_stage=partial(make_stage, partition),
+            source=StreamSource(
+                topic="features",
+                partition=partition,
+                key=worker.key("features", partition),
+                frame_type=FeatureFrame,
+                client=worker.redis,
+                max_minutes=settings.pipeline.max_batch_minutes,
+            ),
+            out_topic=None,
+            out_key=None,
+            connect=worker.connect,
+            client=worker.redis,
+            settings=worker.runner_settings(),
+            observer=alerts,
+        )
+        for partition in worker.partitions
+    ]
+    tasks = {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
+    if worker.shard == 0:
+        tasks["upkeep"] = keep_house(worker)
+    tasks["webhook"] = alerts.post()
+    return tasks
+
+
+if __name__ == "__main__":
+    main(SERVICE, build)

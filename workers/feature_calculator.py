@@ -1,0 +1,136 @@
+"""The feature calculator: candles in, indicators and vectors out.
+
+Runs the feed of its exchange beside the feature stage; writes `"rollingChartData"` and `ml_features`, sends
+the stream `features`. A restart re-lives the journalled candles since the last snapshot, and the feed goes on
+right behind the last one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from db.repositories import outbox
+from domain.features.engine import FeatureEngine
+from domain.partitioning import owned_symbols
+from exchanges.feed import Feed
+from pipeline.feature_stage import FeatureStage
+from runtime.feed_wiring import Report, feed_for, serve_requests
+from runtime.pacing import Pace
+from runtime.sources import FeedSource
+from runtime.stage_runner import Free, Guide, StageRunner
+from runtime.worker import Tasks, Worker, main
+from schemas.events import decode_feed
+from schemas.frames import NULL_MS
+
+SERVICE = "feature_calculator"
+FOLLOWERS = ["ml_trainer", "ml_inference", "forecaster", "chart_monitor"]
+
+
+async def build(worker: Worker) -> Tasks:
+    """Wire a feed and a runner per partition."""
+    tasks: dict[str, Coroutine[Any, Any, None]] = {}
+    report = Report(worker)
+    for partition in worker.partitions:
+        symbols = _symbols_of(worker, partition)
+        feed = await feed_for(worker, symbols, await _resume(worker, partition), report)
+        runner = StageRunner(
+            service=SERVICE,
+            partition=partition,
+            make_stage=partial(_stage, worker, partition, symbols),
+            source=FeedSource(partition=partition, feed=feed),
+            out_topic="features",
+            out_key=worker.key("features", partition),
+            connect=worker.connect,
+            client=worker.redis,
+            settings=worker.runner_settings(),
+            observer=worker.observer,
+            guide=_guide(worker, partition),
+        )
+        tasks[f"feed {partition}"] = _until_stopped(worker, feed)
+        tasks[f"partition {partition}"] = runner.run(worker.stop)
+        tasks[f"requests {partition}"] = serve_requests(worker, symbols, feed)
+    tasks["dead letters"] = report.write()
+    return tasks
+
+
+def _symbols_of(worker: Worker, partition: int) -> tuple[str, ...]:
+    """List the partition's own symbols and the reference symbols, in the order of the settings."""
+    settings = worker.settings
+    wanted = {*owned_symbols(settings.symbols, partition, settings.pipeline.partitions), *settings.references}
+    return tuple(symbol for symbol in settings.symbols if symbol in wanted)
+
+
+def _stage(worker: Worker, partition: int, symbols: tuple[str, ...]) -> FeatureStage:
+    settings, features = worker.settings, worker.settings.features
+    references = tuple(symbol for symbol in settings.references if symbol in symbols)
+    engine = FeatureEngine(
+        symbols=symbols,
+        references=references,
+        leader=features.leader,
+        rsi_period=features.rsi_period,
+        macd_fast=features.macd_fast,
+        macd_slow=features.macd_slow,
+        macd_signal=features.macd_signal,
+        bollinger_period=features.bollinger_period,
+        bollinger_std_dev=features.bollinger_std_dev,
+        stochastic_k=features.stochastic_k,
+        stochastic_d=features.stochastic_d,
+        volatility_window=features.volatility_window,
+        max_gap_minutes=settings.data.max_gap_minutes,
+    )
+    owned = owned_symbols(settings.symbols, partition, settings.pipeline.partitions)
+    return FeatureStage(symbols=symbols, owned=owned, references=references, engine=engine)
+
+
+def _guide(worker: Worker, partition: int) -> Guide:
+    """Let a simulated market wait for us; a real one does not."""
+    if not worker.settings.market.is_simulated:
+        return Free()
+    return Pace(
+        partition=partition, followers=FOLLOWERS, max_lag_minutes=worker.settings.pipeline.max_lag_minutes
+    )
+
+
+async def _until_stopped(worker: Worker, feed: Feed) -> None:
+    """Run the feed; a stop cancels it."""
+    running = asyncio.create_task(feed.run())
+    stopped = asyncio.create_task(worker.stop.wait())
+    await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if worker.stop.is_set():
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    else:
+        await running
+
+
+async def _resume(worker: Worker, partition: int) -> dict[str, int]:
+    """Read from the journal how far each symbol was handed out and committed."""
+    started = time.monotonic()
+    connection = await worker.connect()
+    try:
+        newest = await outbox.newest(connection, "candles", partition)
+    finally:
+        await connection.close()
+    if newest is None:
+        return {}
+    batch = decode_feed(newest.payload)
+    resume = {
+        symbol: int(known)
+        for symbol, known in zip(batch.candles.symbols, batch.known_to_ms, strict=True)
+        if known != NULL_MS
+    }
+    worker.log.info(
+        f"{len(resume)} symbols go on from the journal", action="resume", took_s=time.monotonic() - started
+    )
+    return resume
+
+
+if __name__ == "__main__":
+    main(SERVICE, build)

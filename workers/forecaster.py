@@ -1,0 +1,60 @@
+"""The forecaster: predictions in, `"persistentForecasts"` out.
+
+Reads the stream `predictions`; writes forecasts of price, volatility and trend, and their outcomes once
+known. A restart goes on from the position in `"recoveryState"`. Nothing reads what it sends.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from domain.partitioning import owned_symbols
+from pipeline.forecast_stage import ForecastStage
+from runtime.sources import StreamSource
+from runtime.stage_runner import StageRunner
+from runtime.worker import Tasks, Worker, main
+from schemas.frames import PredictionFrame
+
+SERVICE = "forecaster"
+
+
+async def build(worker: Worker) -> Tasks:
+    """Wire one runner per partition."""
+    settings = worker.settings
+
+    def make_stage(partition: int) -> ForecastStage:
+        return ForecastStage(
+            symbols=owned_symbols(settings.symbols, partition, settings.pipeline.partitions),
+            horizons=settings.forecasting.horizons,
+            update_frequency_s=settings.forecasting.update_frequency,
+            confidence_threshold=settings.inference.confidence_threshold,
+            regimes=settings.forecasting.market_regimes,
+        )
+
+    runners = [
+        StageRunner(
+            service=SERVICE,
+            partition=partition,
+            make_stage=partial(make_stage, partition),
+            source=StreamSource(
+                topic="predictions",
+                partition=partition,
+                key=worker.key("predictions", partition),
+                frame_type=PredictionFrame,
+                client=worker.redis,
+                max_minutes=settings.pipeline.max_batch_minutes,
+            ),
+            out_topic=None,
+            out_key=None,
+            connect=worker.connect,
+            client=worker.redis,
+            settings=worker.runner_settings(),
+            observer=worker.observer,
+        )
+        for partition in worker.partitions
+    ]
+    return {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
+
+
+if __name__ == "__main__":
+    main(SERVICE, build)

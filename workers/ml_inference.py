@@ -1,0 +1,109 @@
+"""The inference worker: vectors in, predictions and simulated trades out.
+
+Reads the stream `features`; asks the models in production through ONNX Runtime, opens and moves
+`"tradeSimulations"`, sends the stream `predictions`. A restart goes on from the position in
+`"recoveryState"`. Imports no training library.
+"""
+
+from __future__ import annotations
+
+from artifacts.store import ArtifactStore
+from domain.features.schema import NAMES
+from domain.partitioning import owned_symbols
+from domain.trading.costs import Costs
+from domain.trading.trade import Exits
+from pipeline.chain import Chain
+from pipeline.inference_stage import InferenceStage, ServingModel
+from pipeline.trade_stage import Strategy, TradeStage
+from runtime.model_guide import GuideSettings, ModelGuide
+from runtime.prediction_cache import CachingRunner
+from runtime.sources import StreamSource
+from runtime.stage_runner import StageRunner
+from runtime.worker import Tasks, Worker, main
+from schemas.frames import FeatureFrame
+
+SERVICE = "ml_inference"
+
+
+async def build(worker: Worker) -> Tasks:
+    """Wire one runner per partition."""
+    runners = [_runner(worker, partition) for partition in worker.partitions]
+    return {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
+
+
+def _runner(worker: Worker, partition: int) -> StageRunner:
+    settings = worker.settings
+    in_use: list[InferenceStage] = []
+    at_hand: list[list[ServingModel]] = [[]]
+
+    def serve(models: list[ServingModel]) -> None:
+        at_hand[0] = models
+        in_use[-1].serve(models)
+
+    guide = ModelGuide(
+        settings=GuideSettings(
+            partition=partition,
+            replay=settings.pipeline.replay,
+            window_minutes=settings.training.window_size,
+            every_minutes=settings.training.retrain_every_minutes,
+            delay_minutes=settings.training.activation_delay_minutes,
+            feature_names=NAMES,
+        ),
+        store=ArtifactStore(worker.directory.models),
+        log=worker.log,
+        serve=serve,
+        first_minute=lambda: in_use[-1].first_minute_ms,
+    )
+
+    def make_stage() -> Chain:
+        inference = InferenceStage(
+            horizons=settings.training.forecast_horizons,
+            max_prediction_age_s=settings.inference.max_prediction_age,
+        )
+        inference.serve(at_hand[0])
+        inference.known_models = guide.known
+        in_use[:] = [inference]
+        return Chain(inference, _trade_stage(worker, partition))
+
+    return CachingRunner(
+        cache=settings.inference.prediction_cache,
+        service=SERVICE,
+        partition=partition,
+        make_stage=make_stage,
+        source=StreamSource(
+            topic="features",
+            partition=partition,
+            key=worker.key("features", partition),
+            frame_type=FeatureFrame,
+            client=worker.redis,
+            max_minutes=settings.pipeline.max_batch_minutes,
+        ),
+        out_topic="predictions",
+        out_key=worker.key("predictions", partition),
+        connect=worker.connect,
+        client=worker.redis,
+        settings=worker.runner_settings(),
+        observer=worker.observer,
+        guide=guide,
+    )
+
+
+def _trade_stage(worker: Worker, partition: int) -> TradeStage:
+    settings, trading = worker.settings, worker.settings.trading
+    return TradeStage(
+        symbols=owned_symbols(settings.symbols, partition, settings.pipeline.partitions),
+        strategies=(
+            Strategy(
+                name=trading.strategy,
+                horizon_minutes=trading.horizon_minutes,
+                confidence_threshold=settings.inference.confidence_threshold,
+            ),
+        ),
+        costs=Costs(fee_bps=trading.fee_bps, slippage_bps=trading.slippage_bps),
+        exits=Exits(take_profit_atr=trading.take_profit_atr, stop_loss_atr=trading.stop_loss_atr),
+        enabled=trading.enabled,
+    )
+
+
+if __name__ == "__main__":
+    main(SERVICE, build)
