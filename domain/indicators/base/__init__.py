@@ -1,0 +1,1 @@
+"""What every indicator is made of: its description, its compiler, its windows."""
