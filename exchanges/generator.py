@@ -30,6 +30,8 @@ from schemas.frames import MINUTE_MS, Bool, Float64
 #: 2019-01-01T00:00Z, where all chains start.
 ORIGIN_MS = 1_546_300_800_000
 DAY_MINUTES = 1_440
+#: The chain over days grows by so many at once.
+CHAIN_DAYS = 512
 #: Price levels pull back to their base with this half-life, so that none wanders off.
 LEVEL_HALF_LIFE_DAYS = 200.0
 #: Memory of the slow volatility, and spread of its logarithm.
@@ -40,7 +42,7 @@ FAST_HALF_LIFE_MINUTES = 45.0
 FAST_SPREAD = 0.40
 #: How long shocks go on working in a trending or ranging stretch.
 PUSH_HALF_LIFE_MINUTES = 12.0
-MARKET_DAILY_VOLATILITY = 0.022
+MARKET_DAILY_VOLATILITY = 0.025
 TAIL_DEGREES = 5.0
 #: Mean length of a regime; then for trending, ranging, volatile: weight, volatility, sign of the push.
 REGIME_MINUTES = 180.0
@@ -78,13 +80,13 @@ class Character:
 
 
 KNOWN: dict[str, Character] = {
-    "BTCUSDT": Character(level=60_000, decimals=2, beta=1.0, daily_volatility=0.008, volume=15),
-    "ETHUSDT": Character(level=3_000, decimals=2, beta=1.15, daily_volatility=0.015, volume=180),
-    "SOLUSDT": Character(level=150, decimals=2, beta=1.3, daily_volatility=0.030, volume=2_500),
-    "XRPUSDT": Character(level=0.6, decimals=4, beta=0.9, daily_volatility=0.028, volume=300_000),
-    "ADAUSDT": Character(level=0.45, decimals=4, beta=1.05, daily_volatility=0.026, volume=120_000),
+    "BTCUSDT": Character(level=60_000, decimals=2, beta=1.0, daily_volatility=0.007, volume=15),
+    "ETHUSDT": Character(level=3_000, decimals=2, beta=1.15, daily_volatility=0.012, volume=180),
+    "SOLUSDT": Character(level=150, decimals=2, beta=1.3, daily_volatility=0.022, volume=2_500),
+    "XRPUSDT": Character(level=0.6, decimals=4, beta=0.9, daily_volatility=0.020, volume=300_000),
+    "ADAUSDT": Character(level=0.45, decimals=4, beta=1.05, daily_volatility=0.019, volume=120_000),
     "HBARUSDT": Character(
-        level=0.08, decimals=5, beta=1.0, daily_volatility=0.032, volume=200_000, quiet=0.02
+        level=0.08, decimals=5, beta=1.0, daily_volatility=0.024, volume=200_000, quiet=0.02
     ),
 }
 
@@ -200,39 +202,39 @@ class GeneratedMarket:
 
 
 class _Chain:
-    """Log level and slow log volatility at the start of each day, grown from the origin on demand."""
+    """Log level and log volatility at the start of each day, grown from the origin on demand."""
 
     def __init__(self, name: str, daily_volatility: float) -> None:
         self._rng = _rng(f"{name}/days")
         self._daily_volatility = daily_volatility
-        self._levels = [0.0]
-        self._slow = [SLOW_SPREAD * float(self._rng.standard_normal())]
-        self._fast = [float(self._rng.standard_normal())]
+        self._levels = np.zeros(1)
+        self._slow = SLOW_SPREAD * self._rng.standard_normal(1)
+        self._fast = self._rng.standard_normal(1)
 
     def level(self, day: int) -> float:
         self._grow(day)
-        return self._levels[day]
+        return float(self._levels[day])
 
     def slow(self, day: int) -> float:
         self._grow(day)
-        return self._slow[day]
+        return float(self._slow[day])
 
     def fast(self, day: int) -> float:
         self._grow(day)
-        return self._fast[day]
+        return float(self._fast[day])
 
     # Days are drawn in lots of fixed size, so that the values do not depend on how far was asked.
     def _grow(self, day: int) -> None:
         pull = 0.5 ** (1 / LEVEL_HALF_LIFE_DAYS)
         keep = 0.5 ** (1 / SLOW_HALF_LIFE_DAYS)
-        fresh = SLOW_SPREAD * math.sqrt(1 - keep * keep)
         while len(self._levels) <= day:
-            draws = self._rng.standard_normal((512, 3)).tolist()
-            for move, slow, fast in draws:
-                size = self._daily_volatility * math.exp(self._slow[-1])
-                self._levels.append(self._levels[-1] * pull + size * move)
-                self._slow.append(self._slow[-1] * keep + fresh * slow)
-                self._fast.append(fast)
+            moves, fresh, fast = self._rng.standard_normal((3, CHAIN_DAYS))
+            slow = _carried(SLOW_SPREAD * math.sqrt(1 - keep * keep) * fresh, keep, self._slow[-1])
+            before = np.concatenate([self._slow[-1:], slow[:-1]])
+            steps = self._daily_volatility * np.exp(before) * moves
+            self._levels = np.concatenate([self._levels, _carried(steps, pull, self._levels[-1])])
+            self._slow = np.concatenate([self._slow, slow])
+            self._fast = np.concatenate([self._fast, fast])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +269,7 @@ def _character(symbol: str) -> Character:
         level=level,
         decimals=decimals,
         beta=float(rng.uniform(0.7, 1.4)),
-        daily_volatility=float(rng.uniform(0.015, 0.04)),
+        daily_volatility=float(rng.uniform(0.012, 0.03)),
         volume=float(rng.uniform(20_000, 200_000) / level),
         quiet=float(rng.choice([0.0, 0.0, 0.0, 0.02])),
     )
@@ -284,14 +286,18 @@ def _scan(x: Float64, keep: float) -> Float64:
     return weights * np.cumsum(x / weights)
 
 
+# The same, going on from an earlier value.
+def _carried(x: Float64, keep: float, before: float) -> Float64:
+    return _scan(x, keep) + before * keep ** np.arange(1, len(x) + 1)
+
+
 # Memory of recent shocks, unit variance once full. The scan starts anew twice, or its weights would vanish.
 def _smoothed(x: Float64, half_life: float) -> Float64:
     keep = 0.5 ** (1 / half_life)
     out, last = [], 0.0
     for part in np.split(x, 3):
-        part = _scan(part, keep) + last * keep ** np.arange(1, len(part) + 1)
-        last = float(part[-1])
-        out.append(part)
+        out.append(_carried(part, keep, last))
+        last = float(out[-1][-1])
     return np.concatenate(out) * math.sqrt(1 - keep * keep)
 
 

@@ -160,7 +160,7 @@ class VirtualClock:
         if self.is_max:
             due = self.acknowledged_ms + MINUTE_MS + self.window_minutes * MINUTE_MS
         else:
-            due = self._anchor_ms + int((self._wall() - self._anchor_s) * 1_000 * self._speed)
+            due = self._anchor_ms + round((self._wall() - self._anchor_s) * 1_000 * self._speed)
         return due if self.end_ms is None else min(due, self.end_ms)
 
     def wait_s(self) -> float | None:
@@ -179,8 +179,15 @@ class VirtualClock:
                 self._anchor_at(boundary_ms)
 
     def acknowledge(self, open_time_ms: int) -> None:
-        """Note that the client has every candle up to this open minute."""
+        """Note that the client has every candle up to this open minute.
+
+        At maximum speed a clock that is behind that minute jumps to its end: the clock file of an exchange
+        that was killed is a little old, and the client must not live through those minutes twice.
+        """
         self.acknowledged_ms = max(self.acknowledged_ms, open_time_ms)
+        over_ms = open_time_ms - open_time_ms % MINUTE_MS + MINUTE_MS
+        if self.is_max and over_ms > self._floor_ms:
+            self._floor_ms = over_ms if self.end_ms is None else min(over_ms, self.end_ms)
 
     def _anchor_at(self, virtual_ms: int) -> None:
         self._anchor_ms = virtual_ms

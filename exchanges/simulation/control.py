@@ -12,6 +12,7 @@ from aiohttp import web
 from exchanges.simulation.clock import MAX_SPEED, VirtualClock
 from exchanges.simulation.faults import BadFaultError, Faults
 from exchanges.simulation.hub import Hub
+from exchanges.simulation.market import last_minute
 from exchanges.simulation.pump import Pump
 from exchanges.simulation.tape import Tape
 
@@ -59,7 +60,8 @@ class Control:
         return {
             "now_ms": clock.now_ms(),
             "first_ms": self._tape.first_ms,
-            "last_ms": None if clock.end_ms is None else clock.end_ms,
+            "last_ms": last_minute(self._tape.market),
+            "end_ms": clock.end_ms,
             "ended": clock.ended,
             "speed": "max" if clock.is_max else clock.speed,
             "acknowledged_ms": clock.acknowledged_ms,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from exchanges.simulation.faults import Faults
 from exchanges.simulation.hub import Client, Hub
@@ -106,12 +106,17 @@ class Gateway:
             return stream
         return web.Response(body=body, status=reply.status, headers=headers)
 
+    def _pace(self) -> WeightLimit | None:
+        most = self._protocol.messages_a_second
+        return WeightLimit(weight=most, window_s=1.0) if most and self._limited else None
+
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         if self._faults.lasts("cut"):
             return web.Response(status=503, text="down for maintenance")
         socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
         await socket.prepare(request)
         client = Client(self._protocol, socket, request, self._faults)
+        pace = self._pace()
         self._hub.add(client)
         try:
             async for message in socket:
@@ -121,6 +126,8 @@ class Gateway:
                     message.data if isinstance(message.data, str) else message.data.decode(errors="replace")
                 )
                 self._protocol.hear(client.said, text)
+                if pace is not None and pace.ask(1).status != 200:
+                    client.said.close_code = WSCloseCode.POLICY_VIOLATION
                 await client.reply()
                 self._hub.changed.set()
                 if client.said.close_code is not None:

@@ -49,8 +49,8 @@ class Client:
 
     @property
     def listens(self) -> bool:
-        """Whether it has subscribed to anything but heartbeats."""
-        return any(topics for kind, topics in self.said.topics.by_kind.items() if kind is not Kind.BEAT)
+        """Whether it has subscribed to anything."""
+        return self.said.topics.count() > 0
 
     def abort(self) -> None:
         """Drop the connection without a farewell."""
@@ -84,7 +84,7 @@ class Client:
         faults = self._faults
         if faults.strike("cut"):
             self.abort()
-            return []
+            raise ConnectionResetError("cut by a fault")
         if faults.strike("silence") or faults.strike("missing"):
             return []
         texts = []
@@ -124,5 +124,5 @@ class Hub:
         self.changed.set()
 
     def has_listener(self) -> bool:
-        """Whether anybody wants market data."""
+        """Whether anybody has subscribed to anything."""
         return any(client.listens for client in self.clients)

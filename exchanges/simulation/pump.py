@@ -17,7 +17,7 @@ SLOW_CLIENT_S = 10.0
 #: Candles in progress are sent at most this often, in virtual time.
 PARTIAL_EVERY_MS = 2_000
 #: Symbols between two breaths for the requests that wait.
-BREATH_SYMBOLS = 100
+BREATH_SYMBOLS = 20
 
 
 class Pump:

@@ -90,6 +90,8 @@ class WireProtocol(ABC):
 
     name: str
     socket_paths: tuple[str, ...]
+    #: Messages a client may send in a second before it is thrown out; None: any number.
+    messages_a_second: int | None = None
 
     def __init__(self, tape: Tape, clock: VirtualClock) -> None:
         self.tape = tape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from aiohttp import WSCloseCode
 
 from exchanges.simulation.limits import Verdict, WeightLimit
 from exchanges.simulation.numbers import decimal
@@ -50,6 +51,7 @@ class BinanceProtocol(WireProtocol):
     """Speaks as Binance.US does."""
 
     name = "binance"
+    messages_a_second = 5
     socket_paths = ("/stream/ws", "/stream/ws/{n}", "/ws", "/ws/{n}")
 
     def routes(self) -> dict[str, Handler]:
@@ -274,7 +276,7 @@ class BinanceProtocol(WireProtocol):
             else:
                 said.topics.remove(topic)
         if said.topics.count() > MOST_STREAMS:
-            said.close_code = 1_008
+            said.close_code = WSCloseCode.POLICY_VIOLATION
             return
         said.replies.append(_answer(number, None))
 

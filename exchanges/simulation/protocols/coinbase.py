@@ -50,6 +50,7 @@ class CoinbaseProtocol(WireProtocol):
     """Speaks as Coinbase Advanced does."""
 
     name = "coinbase"
+    messages_a_second = 8
     socket_paths = ("/cb",)
 
     def routes(self) -> dict[str, Handler]:
