@@ -23,7 +23,7 @@ MEMORY_HORIZONS = 1000
 #: Usual shares of hits, by fitted horizon where they differ.
 VOLATILITY_PRIOR = {5: 0.40, 15: 0.56, 30: 0.61, 60: 0.63, 240: 0.62, 1440: 0.60}
 TREND_PRIOR = 0.52
-NO_CHANGE_PRIOR = 0.02
+NO_CHANGE_PRIOR = 0.002
 
 
 class HitRates:
