@@ -1,5 +1,6 @@
 """When trainings are due."""
 
+import itertools
 from datetime import UTC, datetime
 
 import pytest
@@ -56,7 +57,7 @@ def test_points_do_not_depend_on_how_time_is_cut(first, cuts, window, every):
     bounds = [-1, *cuts]
     pieces = [
         point
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        for a, b in itertools.pairwise(bounds)
         for point in retraining_points(first * MINUTE, a * MINUTE, b * MINUTE, window, every)
     ]
     assert pieces == retraining_points(first * MINUTE, -MINUTE, cuts[-1] * MINUTE, window, every)

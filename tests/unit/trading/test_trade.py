@@ -79,7 +79,9 @@ def test_take_profit_fills_at_its_price():
 
 def test_stop_fills_at_its_price_worse_by_the_slippage():
     costs = Costs(fee_bps=0, slippage_bps=10)
-    trade = play(signal(), candle(1, 100.0, 100.5, 99.0, 99.0), candle(2, 99.0, 99.0, 98.0, 99.0), costs=costs)
+    trade = play(
+        signal(), candle(1, 100.0, 100.5, 99.0, 99.0), candle(2, 99.0, 99.0, 98.0, 99.0), costs=costs
+    )
     stop = 100.1 * 0.985
     assert trade.exit_reason == "stop_loss"
     assert trade.exit_price == pytest.approx(stop * 0.999)
