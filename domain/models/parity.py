@@ -1,0 +1,118 @@
+"""The parity gate: does the graph say what the model says?
+
+Asked of real rows (whose values sit on the thresholds of trees), of the same rows with values missing and one
+step of float32 off, and of rows off the beaten track; all at once and one by one. A model that fails is not
+registered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from domain.models import serving
+from domain.models.model import Family, ParityError, Predictions
+from schemas.frames import Bool, Float32, Float64
+
+RELATIVE = 1e-4
+#: Of the target's standard deviation.
+OF_DEVIATION = 1e-5
+PROBABILITY = 1e-4
+_PROBES = 10_000
+#: Rows that are also asked for alone and in small batches.
+_ALONE = 64
+_SMALL_BATCHES = (2, 3, 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityReport:
+    """How close the graph came.
+
+    Attributes
+    ----------
+    rows
+        Probes compared.
+    worst_change, worst_probability
+        Largest absolute differences.
+    """
+
+    rows: int
+    worst_change: float
+    worst_probability: float
+
+
+def probe_rows(vectors: Float32, *, seed: int, count: int = _PROBES) -> Float32:
+    """Make the rows that a graph is asked about, from real ones.
+
+    A quarter each: real rows; with a fifth of the values missing (some rows altogether); one step of float32
+    up or down; every feature drawn on its own.
+    """
+    chance = np.random.default_rng(seed)
+    quarter = max(1, count // 4)
+    real = vectors[chance.integers(0, len(vectors), quarter)]
+    missing = real.copy()
+    missing[chance.random(missing.shape) < 0.2] = np.nan
+    missing[:10] = np.nan
+    towards = np.where(chance.random(real.shape) < 0.5, np.float32(np.inf), np.float32(-np.inf))
+    beside = np.nextafter(real, towards)
+    # a step beyond the largest float32 would be infinite, which no feature ever is
+    beside = np.where(np.isinf(beside), real, beside)
+    rows = chance.integers(0, len(vectors), (quarter, vectors.shape[1]))
+    mixed = vectors[rows, np.arange(vectors.shape[1])]
+    return np.ascontiguousarray(np.concatenate([real, missing, beside, mixed]), np.float32)
+
+
+def check(
+    *, family: Family, native: bytes, graph: bytes, vectors: Float32, target_pct: Float64, seed: int
+) -> ParityReport:
+    """Hold a graph against its native model.
+
+    Raises
+    ------
+    ParityError
+        If any value differs by more than the limits, is not a number, or depends on the rows beside it.
+    """
+    probes = probe_rows(vectors, seed=seed)
+    expected = family.predict(native=native, vectors=probes)
+    session = serving.open_session(graph)
+    found = serving.run(session, probes)
+    deviation = float(np.std(target_pct))
+    limits = (
+        RELATIVE * np.abs(expected.predicted_pct.astype(np.float64)) + OF_DEVIATION * deviation,
+        np.full(len(probes), PROBABILITY),
+    )
+    worst = []
+    for name, want, got, limit in zip(Predictions._fields, expected, found, limits, strict=True):
+        if got.shape != want.shape:
+            raise ParityError(f"{name}: the graph answers {got.shape}, the model {want.shape}")
+        difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
+        _refuse(name, ~(difference <= limit), difference)  # not-a-number compares false, so it is refused
+        worst.append(float(difference.max()))
+    if not ((found.probability_up >= 0) & (found.probability_up <= 1)).all():
+        raise ParityError("probability_up leaves 0..1")
+    _check_batches(session, probes, found)
+    return ParityReport(rows=len(probes), worst_change=worst[0], worst_probability=worst[1])
+
+
+def _refuse(name: str, bad: Bool, difference: Float64) -> None:
+    if bad.any():
+        raise ParityError(
+            f"{name}: the graph differs from the model on {int(bad.sum())} of {len(bad)} rows, by up to"
+            f" {np.nanmax(difference, initial=0.0):.3g}; the model is not registered"
+        )
+
+
+def _check_batches(session: Any, probes: Float32, together: Predictions) -> None:
+    chosen = np.linspace(0, len(probes) - 1, _ALONE).astype(np.int64)
+    pieces = [chosen[i : i + 1] for i in range(len(chosen))]
+    pieces += [chosen[:size] for size in _SMALL_BATCHES]
+    for piece in pieces:
+        got = serving.run(session, probes[piece])
+        for name, alone, full in zip(Predictions._fields, got, together, strict=True):
+            if not np.array_equal(alone, full[piece]):
+                raise ParityError(
+                    f"{name}: a row's value depends on the rows beside it (batch of {len(piece)}); a replay in other"
+                    " batches would differ"
+                )

@@ -1,0 +1,377 @@
+"""One training, from rows in files to a checked graph with its scores. Runs in a process of its own.
+
+The order is the guard against leakage: cut to what was known, split off the validation part (purged), split
+the early-stopping part off the rest (purged again), learn, export, hold the graph against the model, and only
+then score the graph itself on the validation part, which nothing has looked at before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from domain.evaluation.metrics import Comparison, Scores, compare, score
+from domain.evaluation.walk_forward import WalkForward
+from domain.features.labels import percent_change_by_symbol
+from domain.models import families, graph, parity
+from domain.models.card import ModelCard
+from domain.models.model import (
+    BadTrainingDataError,
+    Cancelled,
+    Fitted,
+    NoSignalError,
+    Progress,
+    TrainingRows,
+    check_rows,
+)
+from domain.models.serving import ServedModel
+from schemas.frames import MINUTE_MS, Float32, Int64
+
+#: An absence longer than this starts the indicators' warm-up again.
+_LONG_GAP_MINUTES = 5
+#: Custom indicator lengths and short gaps may stretch a feature's stated warm-up by this much.
+_WARM_UP_SLACK = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedBefore:
+    """The model in production, to compare with.
+
+    Attributes
+    ----------
+    version
+        Its `model_version`.
+    train_at_ms
+        Up to where it has seen data.
+    payload, sha256
+        Its graph and the digest in the registry.
+    """
+
+    version: str
+    train_at_ms: int
+    payload: bytes
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitRequest:
+    """Everything that a training depends on.
+
+    Attributes
+    ----------
+    folder
+        Where `save_rows` put the rows.
+    checkpoint_path
+        Where an unfinished training leaves its state; empty for nowhere.
+    train_at_ms
+        Open time of the last candle that is known.
+    warm_up_minutes
+        Candles after which each feature is there, in the order of `feature_names`.
+    optional_features
+        Features that may be missing throughout.
+    """
+
+    folder: str
+    checkpoint_path: str
+    family: str
+    settings: Mapping[str, Any]
+    seed: int
+    symbol: str
+    horizon_minutes: int
+    train_at_ms: int
+    feature_names: tuple[str, ...]
+    schema_hash: str
+    warm_up_minutes: tuple[int, ...] = ()
+    optional_features: frozenset[str] = frozenset()
+    validation_fraction: float = 0.2
+    embargo_minutes: int = 5
+    production: ServedBefore | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModel:
+    """A model that passed the gate."""
+
+    graph: bytes
+    native: bytes
+    native_suffix: str
+    sha256: str
+    scores: Scores
+    against_no_change: Comparison
+    against_production: Comparison | None
+    metrics: Mapping[str, float]
+    importance: Mapping[str, float]
+    best_iteration: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult:
+    """What came of a training.
+
+    Attributes
+    ----------
+    model
+        None if there was nothing to learn; `reason` then says so.
+    training_rows, validation_rows
+        Rows learned from (early stopping included), and rows scored.
+    train_start_ms, train_end_ms
+        Open times of the first and last row learned from.
+    baseline
+        Scores of the no-change forecast on the validation rows.
+    """
+
+    model: TrainedModel | None
+    reason: str
+    training_rows: int
+    validation_rows: int
+    train_start_ms: int
+    train_end_ms: int
+    baseline: Scores
+    seconds: float
+
+
+def save_rows(
+    folder: Path, *, vectors: Float32, symbol_index: Any, open_time_ms: Int64, close: Any, is_complete: Any
+) -> None:
+    """Put the rows of a training into files that the process of the training maps into its memory."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    columns = {
+        "vectors": (vectors, np.float32),
+        "symbol_index": (symbol_index, np.int32),
+        "open_time_ms": (open_time_ms, np.int64),
+        "close": (close, np.float64),
+        "is_complete": (is_complete, np.bool_),
+    }
+    for name, (values, kind) in columns.items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(values, kind), allow_pickle=False)
+
+
+def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> FitResult:
+    """Train, export, check and score one model.
+
+    Raises
+    ------
+    ModelError
+        Saying what is wrong with the rows, the settings or the graph.
+    """
+    started = time.monotonic()
+    family = families.load(request.family)
+    family.check_settings(request.settings)
+    learn, stop, validation = _parts(request)
+    known = _taken(learn, stop)
+    progress(0.05, f"{len(known)} rows to learn from, {len(validation)} to validate on")
+    no_change = np.zeros(len(validation))
+    result: dict[str, Any] = {
+        "training_rows": len(known),
+        "validation_rows": len(validation),
+        "train_start_ms": int(known.open_time_ms.min()),
+        "train_end_ms": int(known.open_time_ms.max()),
+        "baseline": score(actual=validation.target_pct, predicted=no_change),
+    }
+    checkpoints = FileCheckpoints(Path(request.checkpoint_path)) if request.checkpoint_path else None
+    try:
+        fitted = family.fit(
+            train=learn,
+            validation=stop,
+            settings=request.settings,
+            seed=request.seed,
+            progress=lambda done, text: progress(0.05 + 0.85 * done, text),
+            cancelled=cancelled,
+            checkpoints=checkpoints,
+        )
+    except NoSignalError as nothing:
+        model, reason = None, str(nothing)
+    else:
+        progress(0.9, "holding the graph against the model")
+        model, reason = _checked(request, fitted, known, validation), ""
+    if checkpoints is not None:
+        checkpoints.clear()
+    return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, **result)
+
+
+class FileCheckpoints:
+    """Keeps the state of an unfinished training in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> bytes | None:
+        """Read what was saved last."""
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def save(self, state: bytes) -> None:
+        """Replace the file as a whole."""
+        part = self._path.with_name(f"{self._path.name}.part")
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(state)
+        part.replace(self._path)
+
+    def clear(self) -> None:
+        """Forget the training."""
+        self._path.unlink(missing_ok=True)
+
+
+def _parts(request: FitRequest) -> tuple[TrainingRows, TrainingRows, TrainingRows]:
+    rows = _rows(request)
+    splitter = WalkForward(
+        horizon_minutes=request.horizon_minutes,
+        embargo_minutes=request.embargo_minutes,
+        validation_fraction=request.validation_fraction,
+        cut_ms=request.train_at_ms + MINUTE_MS,
+    )
+    past, last = next(splitter.split(None, groups=rows.open_time_ms))
+    before = rows.take(past)
+    inner, stopping = next(splitter.split(None, groups=before.open_time_ms))
+    learn, stop, validation = before.take(inner), before.take(stopping), rows.take(last)
+    check_rows(
+        learn,
+        part="rows to learn from",
+        feature_names=request.feature_names,
+        may_be_missing=_may_be_missing(request, learn.open_time_ms),
+    )
+    everything = frozenset(request.feature_names)
+    check_rows(
+        stop, part="early-stopping rows", feature_names=request.feature_names, may_be_missing=everything
+    )
+    check_rows(
+        validation, part="validation rows", feature_names=request.feature_names, may_be_missing=everything
+    )
+    return learn, stop, validation
+
+
+def _rows(request: FitRequest) -> TrainingRows:
+    folder = Path(request.folder)
+    columns = {
+        name: np.load(folder / f"{name}.npy", allow_pickle=False)
+        for name in ("symbol_index", "open_time_ms", "close", "is_complete")
+    }
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    if not len(vectors):
+        raise BadTrainingDataError(f"no rows at all of {request.symbol} up to the time of the training")
+    # what came after the cut must not even give a label
+    seen = columns["open_time_ms"] <= request.train_at_ms
+    target = np.full(len(vectors), np.nan)
+    target[seen] = percent_change_by_symbol(
+        symbol_index=columns["symbol_index"][seen],
+        open_time_ms=columns["open_time_ms"][seen],
+        close=columns["close"][seen],
+        horizon_minutes=request.horizon_minutes,
+    )
+    usable = np.flatnonzero(np.isfinite(target) & columns["is_complete"])
+    if not len(usable):
+        minutes = (int(columns["open_time_ms"].max()) - int(columns["open_time_ms"].min())) // MINUTE_MS + 1
+        raise BadTrainingDataError(
+            f"no complete row of {request.symbol} has a label {request.horizon_minutes} minutes ahead: the history"
+            f" of {minutes} minutes is too short for this horizon"
+        )
+    return TrainingRows(
+        vectors=np.asarray(vectors[usable], np.float32),
+        target_pct=target[usable],
+        open_time_ms=columns["open_time_ms"][usable],
+    )
+
+
+def _may_be_missing(request: FitRequest, open_time_ms: Int64) -> frozenset[str]:
+    if not request.warm_up_minutes:
+        return request.optional_features
+    minutes = np.unique(open_time_ms) // MINUTE_MS
+    breaks = np.flatnonzero(np.diff(minutes) > _LONG_GAP_MINUTES + 1)
+    ends = np.concatenate([breaks, [len(minutes) - 1]])
+    starts = np.concatenate([[0], breaks + 1])
+    longest = int(np.max(minutes[ends] - minutes[starts])) + 1
+    warming = (
+        name
+        for name, needed in zip(request.feature_names, request.warm_up_minutes, strict=True)
+        if needed * _WARM_UP_SLACK > longest
+    )
+    return request.optional_features | frozenset(warming)
+
+
+def _checked(request: FitRequest, fitted: Fitted, known: TrainingRows, validation: TrainingRows) -> TrainedModel:
+    family = families.load(request.family)
+    card = ModelCard(
+        family=request.family,
+        symbol=request.symbol,
+        horizon_minutes=request.horizon_minutes,
+        trained_to_ms=request.train_at_ms,
+        feature_names=request.feature_names,
+        schema_hash=request.schema_hash,
+        seed=request.seed,
+        settings=dict(request.settings),
+        best_iteration=fitted.best_iteration,
+        native_sha256=hashlib.sha256(fitted.native).hexdigest(),
+    )
+    payload = graph.with_card(fitted.graph, card)
+    report = parity.check(
+        family=family,
+        native=fitted.native,
+        graph=payload,
+        vectors=known.vectors,
+        target_pct=known.target_pct,
+        seed=request.seed,
+    )
+    sha256 = hashlib.sha256(payload).hexdigest()
+    served = _serve(request, payload, sha256)
+    predicted = served.predict(validation.vectors).predicted_pct
+    return TrainedModel(
+        graph=payload,
+        native=fitted.native,
+        native_suffix=family.native_suffix,
+        sha256=sha256,
+        scores=score(actual=validation.target_pct, predicted=predicted),
+        against_no_change=compare(
+            actual=validation.target_pct,
+            predicted=predicted,
+            reference=np.zeros(len(validation)),
+            open_time_ms=validation.open_time_ms,
+            horizon_minutes=request.horizon_minutes,
+        ),
+        against_production=_against_production(request, validation, predicted),
+        metrics={**fitted.metrics, **{f"parity_{key}": float(value) for key, value in asdict(report).items()}},
+        importance={request.feature_names[i]: share for i, share in fitted.importance.items()},
+        best_iteration=fitted.best_iteration,
+    )
+
+
+def _serve(request: FitRequest, payload: bytes, sha256: str) -> ServedModel:
+    return ServedModel.from_bytes(
+        payload, sha256=sha256, feature_names=request.feature_names, schema_hash=request.schema_hash
+    )
+
+
+def _against_production(
+    request: FitRequest, validation: TrainingRows, predicted: Float32
+) -> Comparison | None:
+    before = request.production
+    if before is None:
+        return None
+    # only rows that the old model has not seen either
+    fresh = np.flatnonzero(validation.open_time_ms > before.train_at_ms)
+    rows = validation.take(fresh)
+    return compare(
+        actual=rows.target_pct,
+        predicted=predicted[fresh],
+        reference=_serve(request, before.payload, before.sha256).predict(rows.vectors).predicted_pct,
+        open_time_ms=rows.open_time_ms,
+        horizon_minutes=request.horizon_minutes,
+    )
+
+
+def _taken(learn: TrainingRows, stop: TrainingRows) -> TrainingRows:
+    return TrainingRows(
+        vectors=np.concatenate([learn.vectors, stop.vectors]),
+        target_pct=np.concatenate([learn.target_pct, stop.target_pct]),
+        open_time_ms=np.concatenate([learn.open_time_ms, stop.open_time_ms]),
+    )
