@@ -46,6 +46,14 @@ class _Known(dict[str, set[int]]):
 _known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
 
+def _known_to(connection: asyncpg.Connection) -> _Known:
+    try:
+        return _known.setdefault(connection, _Known())
+    except TypeError:
+        # What a pool lends out is only a stand-in for a connection, and cannot be remembered.
+        return _Known()
+
+
 async def ensure_partitions(connection: asyncpg.Connection, rows: Rows) -> int:
     """Make the partitions that these rows need; returns how many were missing.
 
@@ -64,7 +72,7 @@ async def ensure_days(connection: asyncpg.Connection, table: str, from_ms: int, 
     Costs nothing once the connection has seen the days. Call it outside the transaction that writes: others
     go on while a partition is added, and a partition stays though the rows are rolled back.
     """
-    known = _known.setdefault(connection, _Known()).setdefault(table, set())
+    known = _known_to(connection).setdefault(table, set())
     first, last = from_ms // DAY_MS, to_ms // DAY_MS
     if known.issuperset(range(first, last + 1)):
         return 0

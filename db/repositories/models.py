@@ -17,7 +17,7 @@ class NewModel:
     Attributes
     ----------
     model_version
-        Unique, and the same whenever the same training is run again: without serial number, wall time or path.
+        Unique, and the same whenever the same training is run again: no serial number, time or path in it.
     symbol
         `ALL` for one pooled over all symbols.
     artifact_path

@@ -1,0 +1,104 @@
+"""The small tables: identity, logs, refused input, requests; and connections."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from db.connect import connect, place
+from db.repositories import backfill, dead_letters, deployment, logs
+from db.repositories.dead_letters import DeadLetter
+
+T0 = 1_617_321_600_000
+
+
+@dataclass(frozen=True)
+class Identity:
+    exchange: str = "simulated"
+    market: str = "generated"
+    seed: int = 1
+    partitions: int = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    level: str = "error"
+    category: str = "system"
+    subcategory: str | None = None
+    message: str = "it broke"
+    context: dict[str, Any] = field(default_factory=dict)
+    symbol: str | None = None
+    stack_trace: str | None = None
+    timestamp_ms: int = T0
+
+
+async def test_a_database_belongs_to_the_market_that_it_was_born_for(database: asyncpg.Connection) -> None:
+    born = await deployment.claim(database, Identity())
+    assert await deployment.claim(database, Identity()) == born
+    with pytest.raises(deployment.OtherMarketError, match="market 'generated', not 'live', seed 1, not 2"):
+        await deployment.claim(database, Identity(market="live", seed=2))
+
+
+async def test_log_lines_are_written_together_and_found_by_trouble(database: asyncpg.Connection) -> None:
+    lines = [
+        Record(context={"a": [1, None]}, stack_trace="x" * 9000),
+        Record(level="info"),
+        Record(symbol="A"),
+    ]
+    assert await logs.insert(database, lines) == 3
+    assert await logs.insert(database, []) == 0
+    assert [line.symbol for line in await logs.newest_troubles(database)] == [None, "A"]
+    assert await database.fetchval('SELECT context FROM "systemLogs" ORDER BY id LIMIT 1') == {"a": [1, None]}
+    assert await logs.drop_before(database, datetime(2022, 1, 1, tzinfo=UTC)) == 3
+
+
+async def test_refused_input_is_kept_raw_and_asked_for_again(database: asyncpg.Connection) -> None:
+    raw = b"\x00\xff{"
+    letters = [
+        DeadLetter(kind=kind, exchange="bybit", symbol=None, raw=raw, error="bad") for kind in ("a", "b")
+    ]
+    await dead_letters.add(database, letters)
+    newest = await dead_letters.newest(database)
+    assert [(letter.kind, letter.raw) for letter in newest] == [("b", raw), ("a", raw)]
+    first = newest[1].id
+    assert first is not None
+    assert await dead_letters.ask_for(database, [first, 99]) == [first]
+    assert [letter.kind for letter in await dead_letters.asked_for(database)] == ["a"]
+    await dead_letters.replayed(database, [first])
+    assert await dead_letters.asked_for(database) == []
+    assert await dead_letters.ask_for(database) == [newest[0].id]
+
+
+async def test_minutes_are_asked_for_once_until_they_were_fetched(database: asyncpg.Connection) -> None:
+    number = await backfill.request(database, "A", T0, T0 + 600_000, requested_by="chart_monitor")
+    assert number is not None
+    assert await backfill.request(database, "A", T0, T0 + 60_000, requested_by="user") is None
+    (request,) = await backfill.open_requests(database)
+    assert (request.symbol, request.from_ms, request.to_ms) == ("A", T0, T0 + 600_000)
+    await backfill.finish(database, number, "11 candles")
+    assert await backfill.open_requests(database) == []
+    assert await backfill.request(database, "A", T0, T0 + 60_000, requested_by="user") is not None
+
+
+async def test_a_connection_waits_for_its_server_and_says_so() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dsn = f"postgresql://user:secret@127.0.0.1:{unused.getsockname()[1]}/db"
+        waits: list[tuple[str, float]] = []
+        with pytest.raises(OSError):  # noqa: PT011 - refused, reset or unreachable, as the system likes
+            await connect(dsn, on_wait=lambda what, _, pause_s: waits.append((what, pause_s)), give_up_s=0.3)
+    assert len(waits) >= 2
+    assert waits[0][0] == place(dsn)
+    assert "secret" not in waits[0][0]
+    assert waits[0][1] < 0.2
+
+
+async def test_a_wrong_password_is_not_waited_for(database_url: str) -> None:
+    head, _, tail = database_url.rpartition("@")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await connect(f"{head}-wrong@{tail}")
