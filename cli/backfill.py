@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-import psycopg
+import asyncpg
 import typer
 
 from cli.answer import give_json, say
 from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
 from config.errors import ConfigurationError, Mistake
+from db.repositories import backfill as requests
 from runtime.servers import postgres_for
 
 
@@ -26,20 +28,23 @@ def backfill(
     directory, settings = existing_folder(folder, config)
     first, last = _minute("--from", start), _minute("--to", end)
     _check(symbol, settings.symbols, first, last)
-    with (
-        postgres_for(directory, settings.servers, "backfill") as url,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
-        row = connection.execute(
-            "INSERT INTO backfill_requests (symbol, from_at, to_at, requested_by) "
-            "VALUES (%s, %s, %s, 'user') RETURNING id",
-            (symbol, first, last),
-        ).fetchone()
-    assert row is not None
+    with postgres_for(directory, settings.servers, "backfill") as url:
+        number = asyncio.run(_request(url, symbol, first, last))
     if as_json:
-        give_json({"id": row[0], "symbol": symbol, "from": first, "to": last})
+        give_json({"id": number, "symbol": symbol, "from": first, "to": last})
+    elif number is None:
+        say("an open request has these minutes already")
     else:
-        say(f"request {row[0]}: {symbol} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
+        say(f"request {number}: {symbol} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
+
+
+async def _request(url: str, symbol: str, first: datetime, last: datetime) -> int | None:
+    connection = await asyncpg.connect(url)
+    try:
+        first_ms, last_ms = (round(moment.timestamp()) * 1000 for moment in (first, last))
+        return await requests.request(connection, symbol, first_ms, last_ms, requested_by="user")
+    finally:
+        await connection.close()
 
 
 def _minute(option: str, text: str) -> datetime:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
 
+import asyncpg
 import psycopg
 import typer
 from psycopg.rows import dict_row
 
 from cli.answer import give_json, say, show_table
 from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
+from db.repositories import dead_letters
 from runtime.servers import postgres_for
 
 app = typer.Typer(help="List input that was refused, or have it tried again.", no_args_is_help=True)
@@ -36,7 +40,12 @@ def list_letters(
         f"substr(raw, 1, {_SHOWN_RAW_BYTES}) AS raw FROM dead_letters {which} "
         f"ORDER BY id DESC LIMIT {limit:d}"
     )
-    letters = _ask(folder, config, query, ())
+    directory, settings = existing_folder(folder, config)
+    with (
+        postgres_for(directory, settings.servers, "dead-letters") as url,
+        psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection,
+    ):
+        letters = connection.execute(query.encode()).fetchall()
     for letter in letters:
         letter["raw"] = bytes(letter["raw"]).decode("utf-8", "backslashreplace")
     if as_json:
@@ -58,14 +67,9 @@ def replay_letters(
     """Have the feed read refused input again; it does so while it runs, or at its next start."""
     if not ids and not everything:
         raise typer.BadParameter("name the ids to replay, or use --all")
-    asked = _ask(
-        folder,
-        config,
-        "UPDATE dead_letters SET replayed_at = 'infinity' WHERE replayed_at IS NULL AND (%s OR id = ANY(%s)) "
-        "RETURNING id",
-        (everything, ids or []),
-    )
-    found = sorted(row["id"] for row in asked)
+    directory, settings = existing_folder(folder, config)
+    with postgres_for(directory, settings.servers, "dead-letters") as url:
+        found = asyncio.run(_ask_for(url, None if everything else ids))
     missing = sorted(set(ids or []) - set(found))
     if as_json:
         give_json({"asked": found, "not_kept": missing})
@@ -75,10 +79,9 @@ def replay_letters(
         raise typer.Exit(1)
 
 
-def _ask(folder: Any, config: Any, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
-    directory, settings = existing_folder(folder, config)
-    with (
-        postgres_for(directory, settings.servers, "dead-letters") as url,
-        psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection,
-    ):
-        return connection.execute(query.encode(), values).fetchall()
+async def _ask_for(url: str, ids: Sequence[int] | None) -> list[int]:
+    connection = await asyncpg.connect(url)
+    try:
+        return await dead_letters.ask_for(connection, ids)
+    finally:
+        await connection.close()

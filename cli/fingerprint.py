@@ -8,6 +8,7 @@ import asyncpg
 
 from cli.answer import give_json, show_table
 from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
+from db.fingerprint import Digest
 from db.fingerprint import fingerprint as digest_tables
 from runtime.servers import postgres_for
 
@@ -22,12 +23,15 @@ def fingerprint(
     if as_json:
         give_json(digests)
     else:
-        show_table(["table", "digest"], list(digests.items()))
+        show_table(
+            ["table", "rows", "digest"],
+            [[name, told["rows"], told["digest"]] for name, told in digests.items()],
+        )
 
 
-async def _digests(url: str) -> dict[str, str]:
+async def _digests(url: str) -> dict[str, Digest]:
     connection = await asyncpg.connect(url)
     try:
-        return dict(await digest_tables(connection))
+        return await digest_tables(connection)
     finally:
         await connection.close()

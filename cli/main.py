@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+import asyncpg
 import psycopg
 import typer
 
@@ -13,6 +14,7 @@ from cli.answer import give_json, progress
 from config.errors import EX_CONFIG, ConfigurationError
 from config.redaction import redact
 from db.migrate import NewerDatabaseError
+from db.repositories.deployment import OtherMarketError
 from runtime.directory import DirectoryError
 from runtime.embedded.binaries import NoBinaryError
 from runtime.embedded.session import ServerError
@@ -43,7 +45,9 @@ _EXPECTED = (
     StackError,
     NoBinaryError,
     NewerDatabaseError,
+    OtherMarketError,
     psycopg.Error,
+    asyncpg.PostgresError,
     OSError,
 )
 

@@ -67,11 +67,10 @@ class Screen:
         self._console = console or Console(highlight=False)
         self._connection: asyncpg.Connection | None = None
         market = plan.settings.market
-        self._market = (
-            f"SIMULATED at {market.speed:g}x"
-            if market.is_simulated and market.speed != "max"
-            else ("SIMULATED at full speed" if market.is_simulated else market.exchange)
-        )
+        self._market: str = market.exchange
+        if market.is_simulated:
+            pace = "full speed" if market.speed == "max" else f"{market.speed:g}x"
+            self._market = f"SIMULATED at {pace}"
 
     async def show(self, check: Callable[[], None], stop: asyncio.Event) -> None:
         """Show until `stop` is set; `check` raises when the processes have ended by themselves."""
@@ -161,7 +160,16 @@ class Screen:
         return " | ".join(words)
 
     def _numbers(self, overview: Overview) -> list[tuple[str, str]]:
-        return []
+        share = overview.completeness
+        return [
+            ("event time", "-" if overview.event_time is None else f"{overview.event_time:%Y-%m-%d %H:%M}Z"),
+            ("candles", f"{overview.candles:,}"),
+            ("complete", "-" if share is None else f"{100 * share:.1f}%"),
+            ("models in production", str(overview.models_in_production)),
+            ("forecasts", f"{overview.forecasts:,}"),
+            ("trades", f"{overview.open_trades} open, {overview.ended_trades} ended"),
+            ("PnL", f"{overview.pnl_pct:+.2f}%"),
+        ]
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

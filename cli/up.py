@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import psycopg
 import typer
 
@@ -19,7 +20,8 @@ from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, settings_for_
 from cli.screen import Screen
 from config.redaction import redact
 from db.migrate import migrate
-from runtime.directory import Directory, write_atomically
+from db.repositories import deployment
+from runtime.directory import Directory, Identity, write_atomically
 from runtime.servers import servers_of
 from runtime.stack import Plan, Stack, StackError, occupied, programs
 
@@ -84,7 +86,8 @@ async def _prepare_database(stack: Stack, stop: asyncio.Event) -> bool:
         programs(stack.plan.directory)
         try:
             await asyncio.to_thread(migrate, servers.postgres_url)
-        except psycopg.OperationalError as error:
+            await _claim(servers.postgres_url, stack.plan.directory.identity)
+        except (psycopg.OperationalError, OSError) as error:
             now = time.monotonic()
             if now - said > _SAY_AGAIN_AFTER_S and not (said < 0 and servers.embedded_postgres):
                 progress.print(f"waiting for PostgreSQL: {redact(str(error)).strip()}", markup=False)
@@ -94,6 +97,16 @@ async def _prepare_database(stack: Stack, stop: asyncio.Event) -> bool:
         else:
             return True
     return False
+
+
+async def _claim(url: str, identity: Identity | None) -> None:
+    # The folder has been asked already; a database by URL may have been filled from another folder.
+    if identity is not None:
+        connection = await asyncpg.connect(url)
+        try:
+            await deployment.claim(connection, identity)
+        finally:
+            await connection.close()
 
 
 def _ready_file(directory: Directory) -> Path:

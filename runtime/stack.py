@@ -16,7 +16,6 @@ import time
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +79,12 @@ class Plan:
         False for just the servers (and no simulated exchange).
     shards
         Processes per worker.
-    exchange_extra
-        Further arguments of `python -m exchanges.simulated`.
     """
 
     directory: Directory
     settings: Settings
     workers: bool = True
     shards: int = 1
-    exchange_extra: Sequence[str] = ()
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Everything `supervisor.conf` and the processes need, on top of the given environment."""
@@ -107,28 +103,10 @@ class Plan:
             "STACK_WORKERS": _flag(self.workers),
             "STACK_SHARDS": str(self.shards),
             "STACK_WORKER_ARGUMENTS": shlex.join(worker),
-            "STACK_EXCHANGE_ARGUMENTS": shlex.join([*self._exchange_arguments(), *self.exchange_extra]),
+            "STACK_EXCHANGE_ARGUMENTS": shlex.join([*worker, "--port", str(directory.port("exchange"))]),
             # What a worker prints shows up in its log at once.
             "PYTHONUNBUFFERED": "1",
         }
-
-    def _exchange_arguments(self) -> list[str]:
-        market, directory = self.settings.market, self.directory
-        options: dict[str, object] = {
-            "--port": directory.port("exchange"),
-            "--symbols": ",".join(self.settings.symbols),
-            "--speed": market.speed,
-            "--history-days": self.settings.data.history_days,
-            "--clock-file": directory.path / "exchange-clock.json",
-            "--market": "generated" if market.recorded_path is None else "recorded",
-            "--start-ms": market.start_ms,
-        }
-        if market.recorded_path is None:
-            options["--seed"] = market.seed
-        else:
-            options["--path"] = market.recorded_path.absolute()
-            options["--from"], options["--to"] = _iso(market.from_ms), _iso(market.to_ms)
-        return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
     def settled(self) -> Settings:
         """Complete the settings for the workers: with the simulated exchange's address."""
@@ -352,10 +330,6 @@ def occupied(
     with directory.lock(purpose):
         _wait_for_leftovers(directory)
         yield directory.with_free_ports(shards, settings.pipeline.health_port_base)
-
-
-def _iso(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
 
 
 def _flag(value: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import platform
@@ -79,16 +80,15 @@ def within_reach(folder: Path) -> Path:
         return folder
     # The libraries lie beside the package, and are found relative to it.
     package = folder.parent.parent
-    site = account.FALLBACK_HOME / "binaries"
+    version = hashlib.sha256(f"{package} {folder.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    site = account.FALLBACK_HOME / f"binaries-{version}"
     copied = site / package.name / folder.relative_to(package)
     if not copied.exists():
-        scratch = account.FALLBACK_HOME / f"binaries.{os.getpid()}"
+        scratch = account.FALLBACK_HOME / f"{site.name}.{os.getpid()}"
         scratch.mkdir(mode=0o755, parents=True)
         for part in (package, package.parent / f"{package.name}.libs"):
             if part.exists():
                 shutil.copytree(part, scratch / part.name, symlinks=True)
-        site.mkdir(mode=0o755, exist_ok=True)
-        for part in scratch.iterdir():
-            part.rename(site / part.name)
-        scratch.rmdir()
+        shutil.rmtree(site, ignore_errors=True)
+        scratch.rename(site)
     return copied

@@ -46,24 +46,17 @@ def run(directory: Directory, extra: Sequence[str] = ()) -> NoReturn:
 
     SIGINT ends it fast; SIGTERM waits for clients. It dies with its parent.
     """
-    binaries = postgres_bin()
+    binaries = within_reach(postgres_bin())
     data = directory.postgres_data
     directory.make_folders()
     hold_until_death(directory.run / "postgres.lock")
-    _remove_stale_pid(data)
-    account.own_folders((data.with_name("postgres.new"), directory.sockets))
-    if data.exists():
-        account.own_folders((data,))
-    elif account.is_root() and not os.access(data.parent, os.W_OK):
-        raise PermissionError(f"cannot write in {data.parent}: choose another --dir")
-    new = data.with_name("postgres.new")
+    account.own_folders((directory.sockets,))
     if not data.exists():
-        _initialise(directory, within_reach(binaries), new)
-        new.rename(data)
-    shutil.rmtree(new, ignore_errors=True)
-    binaries = within_reach(binaries)
+        _initialise(directory, binaries, data)
+    account.own_folders((data,))
     account.leave_root()
     die_with_parent(signal.SIGINT)
+    _remove_stale_pid(data)
     os.chdir(data)
     arguments = server_arguments(directory, binaries, extra)
     os.execv(arguments[0], arguments)  # noqa: S606  # no shell is wanted
@@ -93,15 +86,17 @@ def _shared_memory() -> dict[str, str]:
     return {"dynamic_shared_memory_type": "mmap"} if too_small else {}
 
 
-def _initialise(directory: Directory, binaries: Path, new: Path) -> None:
+def _initialise(directory: Directory, binaries: Path, data: Path) -> None:
     # Made beside its final name and renamed when complete: whatever is cut short is simply made again.
-    shutil.rmtree(new)
+    new = data.with_name(f"{data.name}.new")
     account.own_folders((new,))
     child = os.fork()
     if child == 0:
         try:
             account.leave_root()
             die_with_parent(signal.SIGKILL)
+            for torn in new.iterdir():
+                shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
             _make_cluster(directory, binaries, new)
         except BaseException as error:  # noqa: BLE001  # the child must never return into the parent's code
             print(f"the PostgreSQL cluster could not be made: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
@@ -110,6 +105,7 @@ def _initialise(directory: Directory, binaries: Path, new: Path) -> None:
     _, status = os.waitpid(child, 0)
     if status:
         raise SystemExit(os.waitstatus_to_exitcode(status) or 1)
+    new.rename(data)
 
 
 def _make_cluster(directory: Directory, binaries: Path, new: Path) -> None:

@@ -23,11 +23,8 @@ def run(directory: Directory, extra: Sequence[str] = ()) -> NoReturn:
     # The password stands in the file, because a command line can be read by everybody.
     configuration = directory.redis_data / "valkey.conf"
     account.own_folders((directory.redis_data, directory.sockets))
-    write_atomically(configuration, server_configuration(directory, extra))
-    if account.is_root():
-        status = directory.redis_data.stat()
-        os.chown(configuration, status.st_uid, status.st_gid)
     account.leave_root()
+    write_atomically(configuration, server_configuration(directory, extra))
     die_with_parent(signal.SIGTERM)
     os.chdir(directory.redis_data)
     # A locale that the system lacks would keep the server from starting.
