@@ -9,7 +9,7 @@ import asyncpg
 import psycopg
 import typer
 
-from cli import backfill, dead_letters, doctor, down, dsn, fingerprint, migrate, sql, status, up
+from cli import backfill, dead_letters, doctor, down, dsn, fingerprint, migrate, replay, sql, status, up
 from cli.answer import give_json, progress
 from config.errors import EX_CONFIG, ConfigurationError
 from config.redaction import redact
@@ -31,6 +31,7 @@ app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("replay")(replay.replay)
 app.command("sql")(sql.sql)
 app.command("dsn")(dsn.dsn)
 app.command("fingerprint")(fingerprint.fingerprint)

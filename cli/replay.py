@@ -1,0 +1,303 @@
+"""`tidecast replay`: recorded candles through the whole pipeline, as fast as it goes or at a given speed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+import psycopg
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cli.answer import give_json, progress, say, show_table
+from cli.folder import ConfigOption, JsonOption, settings_for_start
+from db.migrate import migrate
+from db.repositories.overview import read_summary
+from domain.partitioning import owned_partitions
+from exchanges.recording import BadRecordingError, recorded_files
+from runtime.drain import Progress as Drain
+from runtime.drain import exchange_state, read_progress
+from runtime.latency import read_latency
+from runtime.servers import servers_of
+from runtime.stack import Plan, Stack, StackError, occupied, programs
+
+_LOOK_EVERY_S = 0.25
+#: A replay in which nothing moves for so long has hung.
+STUCK_AFTER_S = 300.0
+FAMILIAR = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "HBARUSDT")
+
+
+class StoppedEarlyError(Exception):
+    """The replay was asked to end before it was through; the same command goes on from here."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds of this run, and how far it had come before."""
+
+    started_s: float
+    first_reached_ms: int | None = None
+    moved_s: float = 0.0
+    reached_ms: int = 0
+
+
+def replay(
+    path: Annotated[Path, typer.Argument(help="Folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files.")],
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where the tables go; by default var/replay-NAME.")
+    ] = None,
+    symbols: Annotated[
+        str | None, typer.Option("--symbols", help="Only these, separated by commas or blanks.")
+    ] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="First minute, ISO, UTC.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Minute to stop before, ISO, UTC.")] = None,
+    speed: Annotated[str, typer.Option("--speed", help="max, or times real time.")] = "max",
+    shards: Annotated[int, typer.Option("--shards", help="Processes per worker.", min=1, max=64)] = 1,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play recorded candles through the five workers; the same command goes on where it was cut."""
+    try:
+        chosen = _chosen(path, symbols)
+    except BadRecordingError as error:
+        raise OSError(str(error)) from error
+    settings = settings_for_start(
+        config,
+        {
+            "symbols": ",".join(chosen),
+            "market.exchange": "simulated",
+            "market.recorded_path": str(path.absolute()),
+            "market.from": from_,
+            "market.to": to,
+            "market.speed": speed,
+            "pipeline.replay": "true",
+            "data.history_days": "0",
+        },
+    )
+    folder = folder or Path("var") / f"replay-{path.resolve().name}"
+    with occupied(folder, settings, "replay", shards=shards) as directory:
+        plan = Plan(directory=directory, settings=settings, shards=shards)
+        for notice in settings.notices():
+            progress.print(notice, markup=False)
+        try:
+            answer = asyncio.run(_play(plan))
+        except StoppedEarlyError as error:
+            progress.print(f"{error}; the same command goes on from here", markup=False)
+            raise typer.Exit(130) from None
+    answer["dir"] = str(folder)
+    if as_json:
+        give_json(answer)
+    else:
+        _show(answer)
+
+
+def _chosen(path: Path, symbols: str | None) -> list[str]:
+    recorded = recorded_files(path)
+    if symbols is None:
+        known = [symbol for symbol in FAMILIAR if symbol in recorded]
+        return known + sorted(set(recorded) - set(known))
+    wanted = symbols.replace(",", " ").split()
+    missing = [symbol for symbol in wanted if symbol not in recorded]
+    if missing:
+        raise BadRecordingError(
+            f"{path} has no recording of {', '.join(missing)}; it has {', '.join(sorted(recorded))}"
+        )
+    return wanted
+
+
+async def _play(plan: Plan) -> dict[str, Any]:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    stack = Stack(plan)
+    clock = _Clock(started_s=time.monotonic())
+    stack.start()
+    try:
+        await _migrate(stack, stop)
+        drained = await _watch(stack, stop, clock)
+        return await _summary(plan, drained, clock)
+    finally:
+        stack.stop()
+
+
+async def _migrate(stack: Stack, stop: asyncio.Event) -> None:
+    url = _postgres_url(stack.plan)
+    while not stop.is_set():
+        stack.check()
+        # supervisord starts its programs a second after its own start, or when somebody talks to it.
+        programs(stack.plan.directory)
+        try:
+            await asyncio.to_thread(migrate, url)
+        except psycopg.OperationalError:
+            await _pause(stop, 0.05)
+        else:
+            return
+    raise StoppedEarlyError("stopped before it began")
+
+
+async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
+    """Show how far it is until everything is processed."""
+    plan = stack.plan
+    partitions = _partitions(plan)
+    bar = Progress(
+        TextColumn("SIMULATED replay"),
+        BarColumn(),
+        TextColumn("{task.percentage:5.1f}%  {task.fields[told]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=progress,
+    )
+    said_s = time.monotonic()
+    with bar:
+        task = bar.add_task("replay", total=1.0, told="starting")
+        connection: asyncpg.Connection | None = None
+        while not stop.is_set():
+            stack.check()
+            await _pause(stop, _LOOK_EVERY_S)
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await asyncpg.connect(
+                        servers_of(plan.directory, plan.settings.servers).postgres_url
+                    )
+                url = plan.settled().market.base_url
+                assert url is not None
+                now = await read_progress(connection, await exchange_state(url), partitions)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                continue
+            told = _told(now, clock)
+            bar.update(task, completed=now.share, told=told)
+            if not progress.is_terminal and time.monotonic() - said_s > 10:
+                said_s = time.monotonic()
+                progress.print(f"SIMULATED replay {100 * now.share:5.1f}%  {told}", markup=False)
+            if now.is_drained:
+                await connection.close()
+                return now
+            _check_moving(now, clock)
+    raise StoppedEarlyError("stopped")
+
+
+def _postgres_url(plan: Plan) -> str:
+    return servers_of(plan.directory, plan.settings.servers).postgres_url
+
+
+def _partitions(plan: Plan) -> list[int]:
+    settings = plan.settings
+    return list(owned_partitions(settings.symbols, settings.pipeline.partitions, 0, 1))
+
+
+def _told(now: Drain, clock: _Clock) -> str:
+    """Say the rate; minutes of all symbols count as candles."""
+    if clock.first_reached_ms is None:
+        clock.first_reached_ms = now.reached_ms
+    minutes = (now.reached_ms - clock.first_reached_ms) / 60_000
+    rate = minutes / max(time.monotonic() - clock.started_s, 0.001)
+    training = f", {now.unfinished_trainings} trainings under way" if now.unfinished_trainings else ""
+    return f"{rate:,.0f} minutes/s{training}"
+
+
+def _check_moving(now: Drain, clock: _Clock) -> None:
+    """Raise if nothing has moved for long, so that a defect does not look like patience.
+
+    Raises
+    ------
+    StackError
+        Saying where to look.
+    """
+    if now.reached_ms != clock.reached_ms or now.unfinished_trainings:
+        clock.reached_ms, clock.moved_s = now.reached_ms, time.monotonic()
+    elif time.monotonic() - clock.moved_s > STUCK_AFTER_S:
+        raise StackError(f"nothing has moved for {STUCK_AFTER_S:g} s: see the logs in DIR/log")
+
+
+async def _summary(plan: Plan, drained: Drain, clock: _Clock) -> dict[str, Any]:
+    seconds = time.monotonic() - clock.started_s
+    connection = await asyncpg.connect(_postgres_url(plan))
+    try:
+        summary = await read_summary(connection)
+        spans = (
+            await connection.fetchrow(
+                """
+            SELECT COALESCE(EXTRACT(EPOCH FROM sum(upper(span) - lower(span))), 0)::float8 AS busy_s
+            FROM (SELECT unnest(range_agg(tstzrange(started_at, completed_at))) AS span FROM ml_jobs
+                  WHERE completed_at > started_at) AS spans
+            """
+            )
+            if connection.get_server_version().major >= 14
+            else None
+        )
+    finally:
+        await connection.close()
+    training_s = spans["busy_s"] if spans is not None else summary.train_seconds
+    candles = summary.rows["rollingChartData"]
+    p50_s, p99_s = await read_latency(plan.directory)
+    return {
+        "market": "SIMULATED",
+        "candles": candles,
+        "rows": summary.rows,
+        "models_trained": summary.models_trained,
+        "trainings_failed": summary.trainings_failed,
+        "training_seconds": round(training_s, 1),
+        "seconds": round(seconds, 1),
+        "candles_per_s": round(candles / seconds, 1),
+        "candles_per_s_without_training": round(candles / max(seconds - training_s, 0.001), 1),
+        "latency_p50_ms": None if p50_s is None else round(p50_s * 1000, 2),
+        "latency_p99_ms": None if p99_s is None else round(p99_s * 1000, 2),
+        "trades": summary.trades,
+        "pnl_pct": round(summary.pnl_pct, 4),
+        "accuracy": {str(each.forecast_horizon): asdict(each) for each in summary.accuracy},
+        "first_ms": drained.first_ms,
+        "last_ms": drained.last_ms,
+    }
+
+
+def _show(answer: dict[str, Any]) -> None:
+    say(f"SIMULATED replay into {answer['dir']}")
+    plain = [
+        (name.replace("_", " "), answer[name])
+        for name in (
+            "candles",
+            "seconds",
+            "training_seconds",
+            "candles_per_s",
+            "candles_per_s_without_training",
+            "latency_p50_ms",
+            "latency_p99_ms",
+            "models_trained",
+            "trainings_failed",
+            "trades",
+            "pnl_pct",
+        )
+    ]
+    show_table(["", ""], plain)
+    show_table(["table", "rows"], list(answer["rows"].items()))
+    show_table(
+        ["horizon", "scored", "right", "rmse", "no-change rmse"],
+        [
+            (
+                horizon,
+                each["scored"],
+                _share(each["right"]),
+                f"{each['rmse']:.4f}",
+                f"{each['baseline_rmse']:.4f}",
+            )
+            for horizon, each in answer["accuracy"].items()
+        ],
+        title="price direction, minutes ahead",
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
