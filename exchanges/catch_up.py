@@ -22,7 +22,7 @@ from schemas.frames import MINUTE_MS
 
 #: How often overdue minutes are looked for: at a simulated exchange, at a real one.
 _LOOK_S = {True: 0.02, False: 0.25}
-#: Frames of a simulated exchange that are on their way arrive within this; a hole is not asked for sooner.
+#: A simulated exchange's clock may leap: a hole is not asked for sooner than this.
 _ON_THE_WAY_S = 0.05
 #: A page of the history with impossible rows is asked for so often before they count as absent.
 _BAD_PAGE_TRIES = 3
@@ -145,7 +145,8 @@ class CatchUp:
                 asking.due_since_s = now_s
             if asking.underway or asking.not_before_s > now_s:
                 continue
-            on_the_way = self._virtual and self._has_stream and not lane.halted and span.minutes <= 2
+            # Frames on their way, or, where there are none, more minutes for the same request.
+            on_the_way = self._virtual and not lane.halted and span.minutes <= (2 if self._has_stream else 60)
             if not on_the_way or now_s - asking.due_since_s >= _ON_THE_WAY_S:
                 due.append((span.from_ms, lane))
         due.sort(key=lambda each: each[0])

@@ -58,9 +58,11 @@ class _Coinbase:
     def subscriptions(self, exchange: Any, pairs: Sequence[str], *, fast: bool) -> list[Subscribe]:
         url = exchange.urls["api"]["ws"]
         beat = {"type": "subscribe", "channel": "heartbeats"}
-        # One ticker a minute moves a simulated exchange at full speed with far less than its trades.
-        channel = "ticker" if fast else "market_trades"
         chunks = [list(pairs[at : at + self.chunk]) for at in range(0, len(pairs), self.chunk)]
+        channel = "market_trades"
+        if fast:
+            # One ticker a minute moves a simulated exchange at full speed, with far less than all its trades.
+            channel, chunks = "ticker", [list(pairs[:1])]
         return [
             partial(exchange.watch, url, "heartbeats", beat, "heartbeats"),
             *(partial(exchange.subscribe_multiple, channel, False, chunk) for chunk in chunks),

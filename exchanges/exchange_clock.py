@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-#: A frame of a simulated exchange may be this far ahead of the last asked time; beyond, it is nonsense.
+#: A simulated exchange may be this far ahead of the time that was last asked for.
 MOST_AHEAD_MS = 7 * 86_400_000
+#: A real one cannot be further ahead than a slow request and a coarse clock make it.
+_REAL_AHEAD_MS = 120_000
 #: A simulated clock that has not moved for so long waits for us: nothing is on its way.
 STANDS_AFTER_S = 0.5
 
@@ -52,13 +54,18 @@ class ExchangeClock:
         return max(self.sure_ms, self._hint_ms)
 
     @property
+    def latest_ms(self) -> int:
+        """A time that the exchange cannot have passed yet: what says otherwise is nonsense."""
+        return self.sure_ms + (MOST_AHEAD_MS if self._virtual else _REAL_AHEAD_MS)
+
+    @property
     def stands(self) -> bool:
         """Tell whether a simulated exchange has stopped, at its end or to wait for us."""
         return self._virtual and self.is_known and time.monotonic() - self._moved_s > STANDS_AFTER_S
 
     def hint(self, exchange_ms: int) -> None:
         """Learn the time on a frame."""
-        if self._virtual and self._hint_ms < exchange_ms < self.sure_ms + MOST_AHEAD_MS:
+        if self._virtual and self._hint_ms < exchange_ms < self.latest_ms:
             self._hint_ms = exchange_ms
             self._moved_s = time.monotonic()
 

@@ -154,6 +154,7 @@ class Feed:
             exchange=exchange,
             plugin=self._plugin,
             settings=settings,
+            newest_ms=lambda: self._clock.latest_ms,
             on_failure=self._on_failure,
             count=self._report.count,
         )

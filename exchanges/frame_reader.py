@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from domain.market.candle import Candle, fault_of, is_ahead
 from exchanges.alarms import Alarms
 from exchanges.connection import ExchangePlugin, FrameFault, Tick, Update, parse_frame
-from exchanges.exchange_clock import MOST_AHEAD_MS, ExchangeClock
+from exchanges.exchange_clock import ExchangeClock
 from exchanges.listing import Listing
 
 
@@ -117,7 +117,7 @@ class FrameReader:
             self._clock.hint(update.exchange_ms)
         now_ms = self._clock.now_ms
         if self._virtual and update.exchange_ms is None:
-            now_ms += MOST_AHEAD_MS
+            now_ms = self._clock.latest_ms
         if is_ahead(candle, closed=update.closed, now_ms=now_ms, tolerance_ms=self._grace_ms):
             self._alarms.dead_letter("future", data, symbol, f"{candle}, but it is {now_ms}")
             return

@@ -70,6 +70,8 @@ class History:
         Knows its page size.
     settings
         Back-off.
+    newest_ms
+        Tells past which open minute no row can be true.
     on_failure
         Is told every failed request: what was asked, and why it failed.
     count
@@ -82,12 +84,14 @@ class History:
         exchange: Any,
         plugin: ExchangePlugin,
         settings: FeedSettings,
+        newest_ms: Callable[[], int],
         on_failure: Callable[[str, Exception], None],
         count: Callable[[str, int], None],
     ) -> None:
         self._exchange = exchange
         self._plugin = plugin
         self._settings = settings
+        self._newest_ms = newest_ms
         self._on_failure = on_failure
         self._count = count
         self._closed_until_s = 0.0
@@ -117,7 +121,7 @@ class History:
         return await self._once("the time", ask)
 
     async def candles(self, pair: str, from_ms: int, minutes: int) -> Answer:
-        """Ask for the candles from a minute on, once."""
+        """Ask for the candles from a minute on, once; a minute ahead of the exchange's clock is no candle."""
         limit = max(1, min(minutes, self.page_rows))
 
         async def ask() -> list[Any]:
@@ -126,7 +130,8 @@ class History:
                 raise BadAnswerError(f"{self._plugin.name} sent {type(rows).__name__} for candles")
             return rows
 
-        answer = _read(await self._once(f"candles of {pair}", ask), from_ms)
+        rows = await self._once(f"candles of {pair}", ask)
+        answer = _read(rows, from_ms, self._newest_ms())
         last_ms = from_ms + (limit - 1) * MINUTE_MS
         if answer.rows:
             last_ms = max(last_ms, answer.rows[-1].open_time_ms)
@@ -168,20 +173,22 @@ class History:
         self._closed_until_s = max(self._closed_until_s, until_s)
 
 
-def _read(rows: list[Any], from_ms: int) -> Answer:
+def _read(rows: list[Any], from_ms: int, newest_ms: int) -> Answer:
     good: dict[int, Candle] = {}
     bad: list[tuple[list[Any], FaultKind, str]] = []
     for row in rows:
         try:
             candle = candle_of(row[0], *row[1:6])
-        except (ValueError, TypeError, OverflowError, IndexError) as error:
+        except (ValueError, TypeError, OverflowError, LookupError) as error:
             bad.append((row, "malformed", str(error)))
             continue
         kind = fault_of(candle)
         if kind is None and candle.open_time_ms < from_ms:
             continue
+        if kind is None and candle.open_time_ms > newest_ms:
+            kind = "future"
         if kind is None and good.setdefault(candle.open_time_ms, candle) != candle:
-            kind = "malformed"
+            kind = "malformed"  # two versions of one minute
         if kind is not None:
             bad.append((row, kind, "the history holds a candle that cannot be"))
     return Answer(rows=[good[t] for t in sorted(good)], covered_to_ms=from_ms, bad=bad)
