@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from db.repositories import outbox
-from domain.features.engine import FeatureEngine
 from domain.partitioning import owned_symbols
 from exchanges.feed import Feed
 from pipeline.feature_stage import FeatureStage
+from runtime.feature_wiring import engine_of
 from runtime.feed_wiring import Report, feed_for, serve_requests
 from runtime.pacing import Pace
 from runtime.sources import FeedSource
@@ -66,25 +66,10 @@ def _symbols_of(worker: Worker, partition: int) -> tuple[str, ...]:
 
 
 def _stage(worker: Worker, partition: int, symbols: tuple[str, ...]) -> FeatureStage:
-    settings, features = worker.settings, worker.settings.features
-    references = tuple(symbol for symbol in settings.references if symbol in symbols)
-    engine = FeatureEngine(
-        symbols=symbols,
-        references=references,
-        leader=features.leader,
-        rsi_period=features.rsi_period,
-        macd_fast=features.macd_fast,
-        macd_slow=features.macd_slow,
-        macd_signal=features.macd_signal,
-        bollinger_period=features.bollinger_period,
-        bollinger_std_dev=features.bollinger_std_dev,
-        stochastic_k=features.stochastic_k,
-        stochastic_d=features.stochastic_d,
-        volatility_window=features.volatility_window,
-        max_gap_minutes=settings.data.max_gap_minutes,
-    )
+    settings = worker.settings
+    engine = engine_of(settings, symbols)
     owned = owned_symbols(settings.symbols, partition, settings.pipeline.partitions)
-    return FeatureStage(symbols=symbols, owned=owned, references=references, engine=engine)
+    return FeatureStage(symbols=symbols, owned=owned, references=engine.references, engine=engine)
 
 
 def _guide(worker: Worker, partition: int) -> Guide:

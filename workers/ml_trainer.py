@@ -1,21 +1,32 @@
 """The trainer: vectors in, training samples and models out.
 
 Reads the stream `features`; writes `"mlTrainingSamples"` and the queue `ml_jobs`. Beside it, the queue's jobs
-are carried out in other processes and leave `ml_models`, `"mlTrainingBatches"` and model files. A restart goes
-on from the position in `"recoveryState"`; a training that was cut off is done again and ends in the same model.
+are carried out in other processes and leave `ml_models`, `"mlTrainingBatches"` and model files. A restart
+goes on from the position in `"recoveryState"`; a training that was cut off ends in the same model.
 """
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
+from typing import Any
 
-from domain.features.schema import NAMES
-from domain.partitioning import owned_symbols
+from artifacts.store import ArtifactStore
+from db.connect import pool
+from db.repositories.jobs import Job
+from domain.features.schema import NAMES, schema_hash
+from domain.partitioning import owned_partitions, owned_symbols
 from pipeline.sample_stage import Retraining, SampleStage
+from runtime.compute import ComputePool
+from runtime.feature_wiring import periods_of
 from runtime.sources import StreamSource
 from runtime.stage_runner import StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
+from training.handler import TrainHandler
+from training.queue import TrainingQueue
+from training.rows import RowFiles
+from training.settings import plan_of
 
 SERVICE = "ml_trainer"
 
@@ -23,13 +34,7 @@ SERVICE = "ml_trainer"
 async def build(worker: Worker) -> Tasks:
     """Wire one runner per partition, and the queue."""
     settings, training = worker.settings, worker.settings.training
-    retraining = Retraining(
-        window_minutes=training.window_size,
-        every_minutes=training.retrain_every_minutes,
-        horizons=training.forecast_horizons,
-        model_types=training.installed_model_types,
-        per_symbol=training.per_symbol,
-    )
+    everywhere = owned_partitions(settings.symbols, settings.pipeline.partitions, 0, 1)
 
     def make_stage(partition: int) -> SampleStage:
         return SampleStage(
@@ -37,7 +42,16 @@ async def build(worker: Worker) -> Tasks:
             feature_names=NAMES,
             horizons=training.forecast_horizons,
             thinning_minutes=settings.data.sample_thinning_minutes,
-            retraining=retraining,
+            retraining=Retraining(
+                window_minutes=training.window_size,
+                every_minutes=training.retrain_every_minutes,
+                # A pooled training is asked for once, by the first partition.
+                horizons=training.forecast_horizons
+                if training.per_symbol or partition == everywhere[0]
+                else (),
+                model_types=training.installed_model_types,
+                per_symbol=training.per_symbol,
+            ),
         )
 
     runners = [
@@ -62,7 +76,62 @@ async def build(worker: Worker) -> Tasks:
         )
         for partition in worker.partitions
     ]
-    return {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
+    tasks = {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
+    tasks["trainings"] = _train(worker, everywhere)
+    return tasks
+
+
+async def _train(worker: Worker, everywhere: tuple[int, ...]) -> None:
+    """Carry out the queue's jobs in other processes until the worker is asked to stop."""
+    url = worker.servers.postgres_url
+    settings = worker.settings
+    concurrent = settings.system.max_concurrent_workers
+    scratch = worker.directory.path / "training"
+    connections = await pool(url, min_size=1, max_size=concurrent + 3)
+    async with connections, ComputePool(max_workers=concurrent) as compute:
+        rows = RowFiles(scratch=scratch / f"rows-{worker.shard}", postgres_url=url, compute=compute)
+        handler = TrainHandler(
+            plan=plan_of(settings, schema_hash=schema_hash(periods_of(settings))),
+            pool=connections,
+            compute=compute,
+            store=ArtifactStore(worker.directory.models),
+            rows=rows,
+            scratch=scratch,
+        )
+        queue = TrainingQueue(
+            pool=connections,
+            handler=handler,
+            max_concurrent=concurrent,
+            poll_s=0.2,
+            on_event=partial(_tell, worker),
+        )
+        running = asyncio.create_task(queue.run())
+        stopped = asyncio.create_task(worker.stop.wait())
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not worker.stop.is_set():
+            await running
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await rows.close()
+
+
+def _tell(worker: Worker, event: str, job: Job, values: dict[str, Any]) -> None:
+    """Log what became of a job, and measure it."""
+    level = {"failed": "error", "lost": "warning", "requeued": "warning"}.get(event, "info")
+    told = {name: value for name, value in values.items() if name != "exception"}
+    if event == "completed":
+        worker.metrics.training(float(values["seconds"]), str(job.model_type))
+    getattr(worker.log, level)(
+        f"training {event}",
+        action=f"training_{event}",
+        job=job.id,
+        symbol=job.symbol,
+        horizon_minutes=job.forecast_horizon,
+        model_type=job.model_type,
+        exc_info=values.get("exception"),
+        **told,
+    )
 
 
 if __name__ == "__main__":
