@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -62,11 +63,13 @@ async def _until_told(plan: Plan) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     stack = Stack(plan)
-    stack.start()
     ready = _ready_file(plan.directory)
+    # Left by a launcher that was killed.
+    ready.unlink(missing_ok=True)
+    stack.start()
     try:
         if await _prepare_database(stack, stop):
-            write_atomically(ready, "ready\n", mode=0o644)
+            write_atomically(ready, f"{os.getpid()}\n", mode=0o644)
             await Screen(plan).show(stack.check, stop)
     finally:
         ready.unlink(missing_ok=True)
@@ -79,7 +82,8 @@ async def _until_told(plan: Plan) -> None:
 async def _prepare_database(stack: Stack, stop: asyncio.Event) -> bool:
     """Migrate as soon as the server answers; False if told to stop before."""
     servers = servers_of(stack.plan.directory, stack.plan.settings.servers)
-    said = float("-inf")
+    # The folder's own server is on its way; one by URL may not be.
+    say_at = time.monotonic() + (_SAY_AGAIN_AFTER_S if servers.embedded_postgres else 0.0)
     while not stop.is_set():
         stack.check()
         # supervisord starts its programs a second after its own start, or when somebody talks to it.
@@ -88,10 +92,9 @@ async def _prepare_database(stack: Stack, stop: asyncio.Event) -> bool:
             await asyncio.to_thread(migrate, servers.postgres_url)
             await _claim(servers.postgres_url, stack.plan.directory.identity)
         except (psycopg.OperationalError, OSError) as error:
-            now = time.monotonic()
-            if now - said > _SAY_AGAIN_AFTER_S and not (said < 0 and servers.embedded_postgres):
+            if time.monotonic() >= say_at:
+                say_at = time.monotonic() + _SAY_AGAIN_AFTER_S
                 progress.print(f"waiting for PostgreSQL: {redact(str(error)).strip()}", markup=False)
-            said = now if said < 0 or now - said > _SAY_AGAIN_AFTER_S else said
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 0.05 if servers.embedded_postgres else 1.0)
         else:

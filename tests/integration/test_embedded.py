@@ -188,7 +188,7 @@ def test_root_without_its_capability_moves_the_servers_to_where_nobody_can_reach
         "from pathlib import Path; from runtime.directory import Directory\n"
         "from runtime.embedded import session\n"
         f"directory = Directory.create(Path({str(closed)!r}))\n"
-        "print(fresh.server_home)\n"
+        "print(directory.server_home)\n"
         "with session.running('postgres', directory), session.running('redis', directory):\n"
         "    print('up')\n"
     )

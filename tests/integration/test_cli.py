@@ -1,0 +1,286 @@
+"""The command line, as a user meets it: real processes, real servers, exit codes."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from runtime.directory import Directory
+from runtime.stack import supervisor_pid
+
+TIDECAST = (sys.executable, "-m", "cli.main")
+MIGRATED = 'SELECT count(*) FROM "tradeSimulations"'
+
+
+def tidecast(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*TIDECAST, *map(str, words)],
+        env=_environment(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def answer(*words: str | Path) -> dict[str, Any]:
+    """Run a command that succeeds, and read its JSON."""
+    result = tidecast(*words, "--json")
+    assert result.returncode == 0, result.stderr
+    read: dict[str, Any] = json.loads(result.stdout)
+    return read
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
+    """Wait for a condition."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Find every living process that belongs to a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            belongs = process.environ().get("STACK_DIR") == str(folder)
+            if (belongs or str(folder) in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `tidecast up --no-workers` until it is ready, and end it after the block."""
+    command = [*TIDECAST, "up", "--no-workers", "--dir", str(folder), *words]
+    with subprocess.Popen(
+        command, env=_environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as launcher:
+        try:
+            ready = folder / "run" / "ready"
+
+            def is_ready() -> bool:
+                return ready.exists() and ready.read_text() == f"{launcher.pid}\n"
+
+            assert eventually(lambda: is_ready() or launcher.poll() is not None)
+            assert launcher.poll() is None, launcher.stderr.read() if launcher.stderr else ""
+            yield launcher
+        finally:
+            if launcher.poll() is None:
+                launcher.terminate()
+            launcher.communicate(timeout=30)
+
+
+def _environment(changes: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDECAST_", "STACK_"))}
+    return {**kept, **changes}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tidecast-") as parent:
+        yield Path(parent) / "var"
+
+
+@pytest.fixture(scope="module")
+def stopped() -> Iterator[Path]:
+    """A folder that ran once and was stopped; tests leave it as they found it."""
+    with tempfile.TemporaryDirectory(prefix="tidecast-") as parent:
+        folder = Path(parent) / "var"
+        with up(folder):
+            pass
+        yield folder
+
+
+def test_the_servers_start_migrated_and_sigterm_ends_all_of_it_within_ten_seconds(folder: Path) -> None:
+    with up(folder) as launcher:
+        dsn = answer("dsn", "--dir", folder)["dsn"]
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("SELECT exchange, market FROM deployment").fetchone() == (
+                "simulated",
+                "generated",
+            )
+        assert answer("sql", "--dir", folder, MIGRATED)["rows"] == [[0]]
+        status = answer("status", "--dir", folder)
+        assert {name: part["state"] for name, part in status["parts"].items()} == {
+            "postgres": "RUNNING",
+            "redis": "RUNNING",
+        }
+        assert status["well"]
+        asked = time.monotonic()
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(15) == 0
+        assert time.monotonic() - asked < 10
+    assert processes_of(folder) == []
+
+
+def test_killing_the_launcher_leaves_no_process_and_the_next_start_works(stopped: Path) -> None:
+    with up(stopped) as launcher:
+        launcher.kill()
+    assert eventually(lambda: processes_of(stopped) == [], within_s=10)
+    with up(stopped):
+        assert answer("sql", "--dir", stopped, MIGRATED)["rows"] == [[0]]
+
+
+def test_killing_the_supervisor_ends_the_launcher_and_everything_else(stopped: Path) -> None:
+    with up(stopped) as launcher:
+        pid = supervisor_pid(Directory.open(stopped))
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert launcher.wait(15) == 1
+    assert eventually(lambda: processes_of(stopped) == [], within_s=10)
+
+
+def test_a_killed_server_is_back_by_itself(stopped: Path) -> None:
+    with up(stopped):
+        before = answer("status", "--dir", stopped)["parts"]
+        for name in ("postgres", "redis"):
+            os.kill(before[name]["pid"], signal.SIGKILL)
+
+        def is_back() -> bool:
+            return tidecast("sql", "--dir", stopped, MIGRATED).returncode == 0
+
+        assert eventually(is_back)
+        assert eventually(
+            lambda: all(
+                part["state"] == "RUNNING" and part["pid"] != before[name]["pid"]
+                for name, part in json.loads(tidecast("status", "--dir", stopped, "--json").stdout)[
+                    "parts"
+                ].items()
+            )
+        )
+
+
+def test_two_stacks_never_run_in_one_folder(stopped: Path) -> None:
+    with up(stopped) as launcher:
+        second = tidecast("up", "--no-workers", "--dir", stopped)
+        assert second.returncode == 1
+        assert f"process {launcher.pid} (tidecast up)" in second.stderr
+
+
+def test_up_in_the_background_returns_when_ready_and_down_ends_it(stopped: Path) -> None:
+    result = tidecast("up", "--no-workers", "--detach", "--dir", stopped)
+    assert result.returncode == 0, result.stderr
+    assert answer("sql", "--dir", stopped, MIGRATED)["rows"] == [[0]]
+    ended = answer("down", "--dir", stopped)
+    assert ended["was_running"]
+    assert ended["stopped"]
+    assert ended["seconds"] < 10
+    assert processes_of(stopped) == []
+    assert answer("down", "--dir", stopped) == {"was_running": False, "stopped": True, "seconds": 0.0}
+
+
+def test_sql_and_fingerprint_work_while_nothing_runs_and_leave_nothing_running(stopped: Path) -> None:
+    assert answer("sql", "--dir", stopped, "SELECT 1 AS one, 2.5::numeric AS two, NULL AS none") == {
+        "columns": ["one", "two", "none"],
+        "rows": [[1, 2.5, None]],
+        "status": "SELECT 1",
+    }
+    digests = answer("fingerprint", "--dir", stopped)
+    assert digests["rollingChartData"]["rows"] == 0
+    assert answer("fingerprint", "--dir", stopped) == digests
+    assert processes_of(stopped) == []
+    gone = tidecast("dsn", "--dir", stopped)
+    assert gone.returncode == 1
+    assert gone.stdout == ""
+
+
+def test_two_short_commands_at_once_wait_for_each_other(stopped: Path) -> None:
+    command = [*TIDECAST, "sql", "--dir", str(stopped), MIGRATED, "--json"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [json.loads(process.communicate(timeout=60)[0])["rows"] for process in both]
+    assert answers == [[[0]], [[0]]]
+
+
+def test_wrong_sql_is_one_json_object_too_and_fails(stopped: Path) -> None:
+    result = tidecast("sql", "--dir", stopped, "SELECT nothing_of_that_name", "--json")
+    assert result.returncode == 1
+    assert "nothing_of_that_name" in json.loads(result.stdout)["error"]
+
+
+def test_all_mistakes_in_the_settings_are_told_at_once_with_78_before_anything_starts(folder: Path) -> None:
+    folder.parent.mkdir(exist_ok=True)
+    config = folder.parent / "wrong.toml"
+    config.write_text("[features]\nrsi_periode = 9\n[trading]\nfee_bps = -1\n")
+    result = tidecast("up", "--no-workers", "--dir", folder, "--config", config, "--exchange", "binance")
+    assert result.returncode == 78
+    for word in ("rsi_periode", "rsi_period", "fee_bps", "market.exchange", "binanceus"):
+        assert word in result.stderr
+    assert not folder.exists()
+
+
+def test_a_folder_of_another_market_is_refused(stopped: Path) -> None:
+    result = tidecast("up", "--no-workers", "--dir", stopped, "--exchange", "binanceus")
+    assert result.returncode == 1
+    assert "'simulated', not 'binanceus'" in result.stderr
+
+
+def test_a_backfill_request_and_a_dead_letter_wait_for_the_feed(stopped: Path) -> None:
+    request = answer(
+        "backfill", "BTCUSDT", "--from", "2021-04-02T00:00Z", "--to", "2021-04-02T01:00Z", "--dir", stopped
+    )
+    again = answer(
+        "backfill", "BTCUSDT", "--from", "2021-04-02T00:10Z", "--to", "2021-04-02T00:20Z", "--dir", stopped
+    )
+    assert request["id"] is not None
+    assert again["id"] is None
+    wrong = tidecast("backfill", "BTC", "--from", "yesterday", "--to", "2021-04-02", "--dir", stopped)
+    assert wrong.returncode == 78
+    insert = (
+        "INSERT INTO dead_letters (kind, exchange, raw, error) VALUES ('json', 'simulated', '\\x7bff', 'cut')"
+    )
+    answer("sql", "--dir", stopped, insert)
+    listed = answer("dead-letters", "list", "--dir", stopped)["dead_letters"]
+    assert [letter["state"] for letter in listed] == ["kept"]
+    assert listed[0]["raw"] == "{\\xff"
+    number = listed[0]["id"]
+    assert answer("dead-letters", "replay", str(number), "--dir", stopped) == {
+        "asked": [number],
+        "not_kept": [],
+    }
+    assert tidecast("dead-letters", "replay", "999999", "--dir", stopped).returncode == 1
+    listed = answer("dead-letters", "list", "--dir", stopped)["dead_letters"]
+    assert [letter["state"] for letter in listed] == ["to be replayed"]
+
+
+def test_doctor_finds_nothing_to_mend_in_a_healthy_folder_and_names_what_is_wrong_otherwise(
+    stopped: Path,
+) -> None:
+    with up(stopped):
+        findings = {finding["about"]: finding for finding in answer("doctor", "--dir", stopped)["findings"]}
+        assert findings["PostgreSQL"]["well"]
+        assert findings["tables"]["detail"] == "up to date"
+        assert "SIMULATED" in findings["exchange"]["detail"]
+    unreachable = "postgresql://user:topsecret@127.0.0.1:1/db"
+    result = tidecast("doctor", "--dir", stopped, "--json", TIDECAST_POSTGRES_URL=unreachable)
+    assert result.returncode == 1
+    assert "topsecret" not in result.stdout + result.stderr
+    wrong = {each["about"]: each for each in json.loads(result.stdout)["findings"] if each["well"] is False}
+    assert set(wrong) == {"PostgreSQL"}
+    assert "TIDECAST_POSTGRES_URL" in wrong["PostgreSQL"]["remedy"]
+
+
+def test_a_server_by_url_is_used_instead_of_an_embedded_one(folder: Path, stopped: Path) -> None:
+    with up(stopped):
+        url = answer("dsn", "--dir", stopped)["dsn"]
+        tidecast("up", "--no-workers", "--detach", "--dir", folder, TIDECAST_POSTGRES_URL=url)
+        try:
+            assert set(answer("status", "--dir", folder)["parts"]) == {"redis"}
+            assert not Directory.open(folder).postgres_data.exists()
+        finally:
+            tidecast("down", "--dir", folder)
