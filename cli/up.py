@@ -94,7 +94,9 @@ async def _prepare_database(stack: Stack, stop: asyncio.Event) -> bool:
         except (psycopg.OperationalError, OSError) as error:
             if time.monotonic() >= say_at:
                 say_at = time.monotonic() + _SAY_AGAIN_AFTER_S
-                progress.print(f"waiting for PostgreSQL: {redact(str(error)).strip()}", markup=False)
+                progress.print(
+                    f"waiting for PostgreSQL: {redact(' '.join(str(error).split()))}", markup=False
+                )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 0.05 if servers.embedded_postgres else 1.0)
         else:
