@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -127,6 +128,31 @@ def test_the_servers_start_migrated_and_sigterm_ends_all_of_it_within_ten_second
         assert launcher.wait(15) == 0
         assert time.monotonic() - asked < 10
     assert processes_of(folder) == []
+
+
+def test_a_terminal_gets_a_live_table_and_ctrl_c_ends_everything(stopped: Path) -> None:
+    terminal, other_end = pty.openpty()
+    command = [*TIDECAST, "up", "--no-workers", "--dir", str(stopped)]
+    with subprocess.Popen(
+        command,
+        env=_environment({"TERM": "xterm-256color", "COLUMNS": "120"}),
+        stdin=other_end,
+        stdout=other_end,
+        stderr=other_end,
+        preexec_fn=lambda: os.login_tty(other_end),
+    ) as launcher:
+        os.close(other_end)
+        shown = b""
+        while b"running" not in shown:
+            shown += os.read(terminal, 10_000)
+        assert b"SIMULATED" in shown
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):  # the terminal's end is an error of its own kind
+            while os.read(terminal, 10_000):
+                pass
+        assert launcher.wait(15) == 0
+    os.close(terminal)
+    assert processes_of(stopped) == []
 
 
 def test_killing_the_launcher_leaves_no_process_and_the_next_start_works(stopped: Path) -> None:
