@@ -80,6 +80,20 @@ def test_a_number_too_large_for_its_column_is_refused_by_name(value: float) -> N
         column_of("numeric(5,2)", np.array([1.0, value]))
 
 
+@given(st.lists(st.tuples(*[st.floats(-999, 999) | st.none()] * 3, st.integers(0, 2**40) | st.none())))
+def test_columns_of_a_kind_are_written_together_as_they_are_alone(rows: list[tuple[Any, ...]]) -> None:
+    kinds = {"a": "numeric(5,2)", "b": "numeric(5,2)", "c": "timestamptz", "d": "timestamptz"}
+    columns = {"a": [row[0] for row in rows], "b": [row[1] for row in rows], "c": [row[3] for row in rows]}
+    columns["d"] = columns["c"][::-1]
+    alone = [column_of(kinds[name], columns[name]) for name in kinds]
+    assert fields_of(kinds, columns, len(rows)) == [list(row) for row in zip(*alone, strict=True)]
+
+
+def test_among_columns_of_a_kind_the_one_at_fault_is_named() -> None:
+    with pytest.raises(ValueError, match="column 'b'"):
+        fields_of({"a": "numeric(5,2)", "b": "numeric(5,2)"}, {"a": [1.0], "b": [1e9]}, 1)
+
+
 def test_what_is_missing_is_null() -> None:
     assert column_of("numeric(5,2)", np.array([np.nan])) == [None]
     assert column_of("numeric(5,2)", [None]) == [None]
