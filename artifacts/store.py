@@ -105,8 +105,8 @@ class ArtifactStore:
                 payload = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise ArtifactRefusedError(
-                f"model file {path!r} in {self.folder} cannot be read: {error.strerror}; restore it from a backup or"
-                " train again"
+                f"model file {path!r} in {self.folder} cannot be read: {error.strerror};"
+                " restore it from a backup or train again"
             ) from error
         if len(payload) > MAX_BYTES:
             raise ArtifactRefusedError(f"model file {path!r} is larger than {MAX_BYTES} bytes")

@@ -22,8 +22,19 @@ from typing import Any
 Progress = Callable[[float, str], None]
 
 _LENGTH = struct.Struct(">I")
+#: Where this program lies, for a process that is started elsewhere.
+_ROOT = str(Path(__file__).resolve().parent.parent)
 #: One thread per process: results do not depend on the machine, and processes do not fight over cores.
-_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+_ENVIRONMENT = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+    ),
+    "1",
+)
 #: A dynamic thread count or idle spinning would undo the line above.
 _ENVIRONMENT |= {"OMP_DYNAMIC": "FALSE", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"}
 
@@ -34,6 +45,9 @@ class ComputeError(RuntimeError):
 
 class ComputeDiedError(ComputeError):
     """The process died in the middle, also when tried again."""
+
+    #: Says to those who only know the interface that the work itself is not to blame.
+    process_died = True
 
 
 class ComputePool:
@@ -59,7 +73,7 @@ class ComputePool:
         max_workers: int = 2,
         attempts: int = 2,
         idle_timeout_s: float = 60.0,
-        stop_timeout_s: float = 5.0,
+        stop_timeout_s: float = 2.0,
         niceness: int = 5,
     ) -> None:
         if max_workers < 1 or attempts < 1:
@@ -119,9 +133,9 @@ class ComputePool:
                 except _DiedError as death:
                     if attempt == self._attempts:
                         raise ComputeDiedError(
-                            f"{function.__qualname__}: its process {death} ({attempt} of {self._attempts} attempts);"
-                            " if the system ended it, give the machine more memory or lower"
-                            " system.max_concurrent_workers"
+                            f"{function.__qualname__}: its process {death} ({attempt} of"
+                            f" {self._attempts} attempts); if the system ended it, give the machine more"
+                            " memory or lower system.max_concurrent_workers"
                         ) from death
                 except asyncio.CancelledError:
                     await worker.stop(self._stop_timeout_s)
@@ -152,7 +166,7 @@ class ComputePool:
 
     def _give(self, worker: _Worker) -> None:
         self._busy.discard(worker)
-        if worker.alive and not self._closed:
+        if worker.alive and not worker.busy and not self._closed:
             self._idle.append(worker)
         else:
             self._end_later(worker)
@@ -185,12 +199,13 @@ class _Worker:
         self._input = process.stdin
         self._output = process.stdout
         self._expected: int | None = None
+        #: True from a call to its answer; a process left in between is not used again.
+        self.busy = False
         self.pid = process.pid
 
     @classmethod
     async def start(cls, niceness: int) -> _Worker:
-        root = str(Path(__file__).resolve().parent.parent)
-        path = os.pathsep.join(entry for entry in (root, os.environ.get("PYTHONPATH", "")) if entry)
+        path = os.pathsep.join(entry for entry in (_ROOT, os.environ.get("PYTHONPATH", "")) if entry)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -210,22 +225,22 @@ class _Worker:
         return self._process.returncode is None and not self._output.at_eof()
 
     async def call(self, task: bytes, progress: Progress | None) -> Any:
+        self.busy = True
         try:
             await self._send(b"t", task)
-            while True:
-                kind, value = await self._receive()
-                if kind == "progress":
-                    if progress is not None:
-                        progress(*value)
-                elif kind == "result":
-                    return value
-                else:
-                    error, trace = value
-                    error.add_note(f"in the compute process:\n{trace}")
-                    raise error
+            while (answer := await self._receive())[0] == "progress":
+                if progress is not None:
+                    progress(*answer[1])
         except (asyncio.IncompleteReadError, ConnectionError) as gone:
             code = await self._process.wait()
             raise _DiedError(_describe(code)) from gone
+        self.busy = False
+        kind, value = answer
+        if kind == "result":
+            return value
+        error, trace = value
+        error.add_note(f"in the compute process:\n{trace}")
+        raise error
 
     async def stop(self, timeout_s: float) -> None:
         """Ask the computation to stop; end the process if it does not."""
@@ -234,6 +249,7 @@ class _Worker:
                 await self._send(b"c", b"")
                 while (await self._receive())[0] == "progress":
                     pass
+                self.busy = False
                 return
         self._kill()
         await self._process.wait()

@@ -32,7 +32,7 @@ from domain.models.model import (
     check_rows,
 )
 from domain.models.serving import ServedModel
-from schemas.frames import MINUTE_MS, Float32, Int64
+from schemas.frames import MINUTE_MS, Bool, Float32, Float64, Int32, Int64
 
 #: An absence longer than this starts the indicators' warm-up again.
 _LONG_GAP_MINUTES = 5
@@ -138,11 +138,17 @@ class FitResult:
 
 
 def save_rows(
-    folder: Path, *, vectors: Float32, symbol_index: Any, open_time_ms: Int64, close: Any, is_complete: Any
+    folder: Path,
+    *,
+    vectors: Float32,
+    symbol_index: Int32,
+    open_time_ms: Int64,
+    close: Float64,
+    is_complete: Bool,
 ) -> None:
     """Put the rows of a training into files that the process of the training maps into its memory."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    columns = {
+    columns: dict[str, tuple[Any, Any]] = {
         "vectors": (vectors, np.float32),
         "symbol_index": (symbol_index, np.int32),
         "open_time_ms": (open_time_ms, np.int64),
@@ -165,14 +171,14 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     family = families.load(request.family)
     family.check_settings(request.settings)
     learn, stop, validation = _parts(request)
-    known = _taken(learn, stop)
-    progress(0.05, f"{len(known)} rows to learn from, {len(validation)} to validate on")
+    known = len(learn) + len(stop)
+    progress(0.05, f"{known} rows to learn from, {len(validation)} to validate on")
     no_change = np.zeros(len(validation))
     result: dict[str, Any] = {
-        "training_rows": len(known),
+        "training_rows": known,
         "validation_rows": len(validation),
-        "train_start_ms": int(known.open_time_ms.min()),
-        "train_end_ms": int(known.open_time_ms.max()),
+        "train_start_ms": int(learn.open_time_ms.min()),
+        "train_end_ms": int(stop.open_time_ms.max()),
         "baseline": score(actual=validation.target_pct, predicted=no_change),
     }
     checkpoints = FileCheckpoints(Path(request.checkpoint_path)) if request.checkpoint_path else None
@@ -190,7 +196,7 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
         model, reason = None, str(nothing)
     else:
         progress(0.9, "holding the graph against the model")
-        model, reason = _checked(request, fitted, known, validation), ""
+        model, reason = _checked(request, fitted, learn, validation), ""
     if checkpoints is not None:
         checkpoints.clear()
     return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, **result)
@@ -224,63 +230,67 @@ class FileCheckpoints:
 
 
 def _parts(request: FitRequest) -> tuple[TrainingRows, TrainingRows, TrainingRows]:
-    rows = _rows(request)
+    vectors, target, open_time_ms, usable = _labelled(request)
     splitter = WalkForward(
         horizon_minutes=request.horizon_minutes,
         embargo_minutes=request.embargo_minutes,
         validation_fraction=request.validation_fraction,
         cut_ms=request.train_at_ms + MINUTE_MS,
     )
-    past, last = next(splitter.split(None, groups=rows.open_time_ms))
-    before = rows.take(past)
-    inner, stopping = next(splitter.split(None, groups=before.open_time_ms))
-    learn, stop, validation = before.take(inner), before.take(stopping), rows.take(last)
-    check_rows(
-        learn,
-        part="rows to learn from",
-        feature_names=request.feature_names,
-        may_be_missing=_may_be_missing(request, learn.open_time_ms),
+    past, last = next(splitter.split(None, groups=open_time_ms[usable]))
+    before = usable[past]
+    inner, stopping = next(splitter.split(None, groups=open_time_ms[before]))
+    chosen = (before[inner], before[stopping], usable[last])
+    # the vectors are copied once, here: they are most of the memory of a training
+    learn, stop, validation = (
+        TrainingRows(
+            vectors=np.asarray(vectors[rows], np.float32),
+            target_pct=target[rows],
+            open_time_ms=open_time_ms[rows],
+        )
+        for rows in chosen
     )
     everything = frozenset(request.feature_names)
-    check_rows(
-        stop, part="early-stopping rows", feature_names=request.feature_names, may_be_missing=everything
-    )
-    check_rows(
-        validation, part="validation rows", feature_names=request.feature_names, may_be_missing=everything
-    )
+    missing = _may_be_missing(request, learn.open_time_ms)
+    for part, rows, optional in (
+        ("rows to learn from", learn, missing),
+        ("early-stopping rows", stop, everything),
+        ("validation rows", validation, everything),
+    ):
+        check_rows(rows, part=part, feature_names=request.feature_names, may_be_missing=optional)
     return learn, stop, validation
 
 
-def _rows(request: FitRequest) -> TrainingRows:
+def _labelled(request: FitRequest) -> tuple[Float32, Float64, Int64, Int64]:
+    """Give vectors, targets and open times of all rows, and where those are that can be learned from."""
     folder = Path(request.folder)
     columns = {
         name: np.load(folder / f"{name}.npy", allow_pickle=False)
         for name in ("symbol_index", "open_time_ms", "close", "is_complete")
     }
+    open_time_ms = columns["open_time_ms"]
+    if not len(open_time_ms):
+        raise BadTrainingDataError(
+            f"no rows at all of {request.symbol} up to the time of the training: wait for candles"
+        )
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    if not len(vectors):
-        raise BadTrainingDataError(f"no rows at all of {request.symbol} up to the time of the training")
     # what came after the cut must not even give a label
-    seen = columns["open_time_ms"] <= request.train_at_ms
+    seen = open_time_ms <= request.train_at_ms
     target = np.full(len(vectors), np.nan)
     target[seen] = percent_change_by_symbol(
         symbol_index=columns["symbol_index"][seen],
-        open_time_ms=columns["open_time_ms"][seen],
+        open_time_ms=open_time_ms[seen],
         close=columns["close"][seen],
         horizon_minutes=request.horizon_minutes,
     )
     usable = np.flatnonzero(np.isfinite(target) & columns["is_complete"])
     if not len(usable):
-        minutes = (int(columns["open_time_ms"].max()) - int(columns["open_time_ms"].min())) // MINUTE_MS + 1
+        minutes = (int(open_time_ms.max()) - int(open_time_ms.min())) // MINUTE_MS + 1
         raise BadTrainingDataError(
-            f"no complete row of {request.symbol} has a label {request.horizon_minutes} minutes ahead: the history"
-            f" of {minutes} minutes is too short for this horizon"
+            f"no complete row of {request.symbol} has a label {request.horizon_minutes} minutes ahead: the"
+            f" history of {minutes} minutes is too short for this horizon"
         )
-    return TrainingRows(
-        vectors=np.asarray(vectors[usable], np.float32),
-        target_pct=target[usable],
-        open_time_ms=columns["open_time_ms"][usable],
-    )
+    return vectors, target, open_time_ms, usable
 
 
 def _may_be_missing(request: FitRequest, open_time_ms: Int64) -> frozenset[str]:
@@ -299,7 +309,9 @@ def _may_be_missing(request: FitRequest, open_time_ms: Int64) -> frozenset[str]:
     return request.optional_features | frozenset(warming)
 
 
-def _checked(request: FitRequest, fitted: Fitted, known: TrainingRows, validation: TrainingRows) -> TrainedModel:
+def _checked(
+    request: FitRequest, fitted: Fitted, learn: TrainingRows, validation: TrainingRows
+) -> TrainedModel:
     family = families.load(request.family)
     card = ModelCard(
         family=request.family,
@@ -318,8 +330,8 @@ def _checked(request: FitRequest, fitted: Fitted, known: TrainingRows, validatio
         family=family,
         native=fitted.native,
         graph=payload,
-        vectors=known.vectors,
-        target_pct=known.target_pct,
+        vectors=learn.vectors,
+        target_pct=learn.target_pct,
         seed=request.seed,
     )
     sha256 = hashlib.sha256(payload).hexdigest()
@@ -339,7 +351,10 @@ def _checked(request: FitRequest, fitted: Fitted, known: TrainingRows, validatio
             horizon_minutes=request.horizon_minutes,
         ),
         against_production=_against_production(request, validation, predicted),
-        metrics={**fitted.metrics, **{f"parity_{key}": float(value) for key, value in asdict(report).items()}},
+        metrics={
+            **fitted.metrics,
+            **{f"parity_{key}": float(value) for key, value in asdict(report).items()},
+        },
         importance={request.feature_names[i]: share for i, share in fitted.importance.items()},
         best_iteration=fitted.best_iteration,
     )
@@ -366,12 +381,4 @@ def _against_production(
         reference=_serve(request, before.payload, before.sha256).predict(rows.vectors).predicted_pct,
         open_time_ms=rows.open_time_ms,
         horizon_minutes=request.horizon_minutes,
-    )
-
-
-def _taken(learn: TrainingRows, stop: TrainingRows) -> TrainingRows:
-    return TrainingRows(
-        vectors=np.concatenate([learn.vectors, stop.vectors]),
-        target_pct=np.concatenate([learn.target_pct, stop.target_pct]),
-        open_time_ms=np.concatenate([learn.open_time_ms, stop.open_time_ms]),
     )

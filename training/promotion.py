@@ -65,7 +65,8 @@ def decide(
             reason=f"worse than the model in production (z = {against_production.z:.2f}) on the same rows",
         )
     return Decision(
-        promote=True, reason=f"{evidence}; not worse than the model it replaces (z = {against_production.z:.2f})"
+        promote=True,
+        reason=f"{evidence}; not worse than the model it replaces (z = {against_production.z:.2f})",
     )
 
 
@@ -77,7 +78,7 @@ def _against_no_change(found: Comparison, needed_z: float) -> str | None:
     if found.gain <= 0:
         return "not better than the no-change forecast"
     if math.isnan(found.z):
-        return f"{found.minutes} minutes hold too few independent outcomes to tell it from the no-change forecast"
+        return f"{found.minutes} minutes hold too few independent outcomes to tell it from no change"
     if found.z < needed_z:
-        return f"better than the no-change forecast by no more than chance (z = {found.z:.2f}, needs {needed_z:.2f})"
+        return f"better than no change by no more than chance (z = {found.z:.2f}, needs {needed_z:.2f})"
     return None

@@ -59,7 +59,8 @@ class WalkForward:
             raise ValueError(f"validation_fraction must be inside 0..1, not {self.validation_fraction}")
         if self.n_splits < 1 or self.n_splits * self.validation_fraction >= 1:
             raise ValueError(
-                f"{self.n_splits} validation parts of {self.validation_fraction:g} leave nothing to learn from"
+                f"{self.n_splits} validation parts of {self.validation_fraction:g} leave nothing to learn"
+                " from"
             )
 
     def split(self, X: Any, y: Any = None, groups: Int64 | None = None) -> Iterator[tuple[Int64, Int64]]:  # noqa: N803 - scikit-learn's names
@@ -86,16 +87,18 @@ class WalkForward:
         usable = np.ones(len(known), np.bool_) if self.cut_ms is None else known <= self.cut_ms
         if not usable.any():
             raise TooFewRowsError(
-                f"no label of {self.horizon_minutes} minutes is known yet: the history is shorter than the horizon"
+                f"no label of {self.horizon_minutes} minutes is known yet: the history is shorter than the"
+                " horizon"
             )
         for begin_ms, end_ms in self._validation_parts(open_time_ms[usable]):
             train = usable & (known + self.embargo_minutes * MINUTE_MS <= begin_ms)
             validation = usable & (open_time_ms >= begin_ms) & (open_time_ms < end_ms)
             if not train.any() or not validation.any():
                 raise TooFewRowsError(
-                    f"{int(usable.sum())} rows are too few: after purging {self.horizon_minutes} minutes and an"
-                    f" embargo of {self.embargo_minutes}, {int(train.sum())} are left to learn from and"
-                    f" {int(validation.sum())} to validate on; wait for more history or take a shorter horizon"
+                    f"{int(usable.sum())} rows are too few: after purging {self.horizon_minutes} minutes and"
+                    f" an embargo of {self.embargo_minutes}, {int(train.sum())} are left to learn from and"
+                    f" {int(validation.sum())} to validate on; wait for more history or take a shorter"
+                    " horizon"
                 )
             yield np.flatnonzero(train), np.flatnonzero(validation)
 

@@ -10,8 +10,8 @@ from domain.models.model import Family, UnknownFamilyError
 NAMES: tuple[str, ...] = ("last_value", "xgboost")
 
 
-def load(name: str) -> Family:
-    """Load the family of this name, with its training library.
+def check_name(name: str) -> None:
+    """Check that there is a family of this name, without loading its library.
 
     Raises
     ------
@@ -22,5 +22,16 @@ def load(name: str) -> Family:
         near = difflib.get_close_matches(name, NAMES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownFamilyError(f"no model family {name!r}, there is {', '.join(NAMES)}{hint}")
+
+
+def load(name: str) -> Family:
+    """Load the family of this name, with its training library.
+
+    Raises
+    ------
+    UnknownFamilyError
+        If there is none.
+    """
+    check_name(name)
     family: Family = import_module(f"domain.models.{name}").FAMILY
     return family

@@ -66,9 +66,7 @@ class LastValue:
     def predict(self, *, native: bytes, vectors: Float32) -> Predictions:
         """Repeat the counted share on every row."""
         probability = json.loads(native)["probability_up"]
-        return Predictions(
-            np.zeros(len(vectors), np.float32), np.full(len(vectors), probability, np.float32)
-        )
+        return Predictions(np.zeros(len(vectors), np.float32), np.full(len(vectors), probability, np.float32))
 
 
 def _graph(probability: float, features: int) -> bytes:

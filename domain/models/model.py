@@ -215,7 +215,9 @@ def check_rows(
             f"{part}: {len(rows)} rows are too few, at least {MIN_ROWS} are needed; wait for more history"
         )
     if not np.isfinite(rows.target_pct).all():
-        raise BadTrainingDataError(f"{part}: {int((~np.isfinite(rows.target_pct)).sum())} targets are not numbers")
+        raise BadTrainingDataError(
+            f"{part}: {int((~np.isfinite(rows.target_pct)).sum())} targets are not numbers"
+        )
     if np.ptp(rows.target_pct) == 0:
         raise BadTrainingDataError(
             f"{part}: the target is {rows.target_pct[0]:g} in all {len(rows)} rows; there is nothing to learn"

@@ -1,4 +1,4 @@
-"""The parity gate: does the graph say what the model says?
+"""The parity gate: the graph must say what the model says.
 
 Asked of real rows (whose values sit on the thresholds of trees), of the same rows with values missing and one
 step of float32 off, and of rows off the beaten track; all at once and one by one. A model that fails is not
@@ -77,7 +77,7 @@ def check(
     probes = probe_rows(vectors, seed=seed)
     expected = family.predict(native=native, vectors=probes)
     session = serving.open_session(graph)
-    found = serving.run(session, probes)
+    found = _ask(session, probes)
     deviation = float(np.std(target_pct))
     limits = (
         RELATIVE * np.abs(expected.predicted_pct.astype(np.float64)) + OF_DEVIATION * deviation,
@@ -96,6 +96,13 @@ def check(
     return ParityReport(rows=len(probes), worst_change=worst[0], worst_probability=worst[1])
 
 
+def _ask(session: Any, vectors: Float32) -> Predictions:
+    try:
+        return serving.run(session, vectors)
+    except Exception as error:  # the runtime raises a dozen unrelated classes
+        raise ParityError(f"the graph fails on {len(vectors)} rows: {error}") from error
+
+
 def _refuse(name: str, bad: Bool, difference: Float64) -> None:
     if bad.any():
         raise ParityError(
@@ -109,10 +116,10 @@ def _check_batches(session: Any, probes: Float32, together: Predictions) -> None
     pieces = [chosen[i : i + 1] for i in range(len(chosen))]
     pieces += [chosen[:size] for size in _SMALL_BATCHES]
     for piece in pieces:
-        got = serving.run(session, probes[piece])
+        got = _ask(session, probes[piece])
         for name, alone, full in zip(Predictions._fields, got, together, strict=True):
             if not np.array_equal(alone, full[piece]):
                 raise ParityError(
-                    f"{name}: a row's value depends on the rows beside it (batch of {len(piece)}); a replay in other"
-                    " batches would differ"
+                    f"{name}: a row's value depends on the rows beside it (batch of {len(piece)}); a"
+                    " replay in other batches would differ"
                 )

@@ -18,7 +18,7 @@ from schemas.frames import Float32
 
 # converters and runtime are chatty about harmless things on standard error
 onnxruntime.set_default_logger_severity(3)
-_WARM_UP_RUNS = 3
+_WARM_UP_ROWS = (1, 1, 2, 3)
 
 
 class ServedModel:
@@ -62,16 +62,15 @@ class ServedModel:
         found = hashlib.sha256(payload).hexdigest()
         if found != sha256:
             raise ModelRefusedError(
-                f"the model file's digest is {found[:12]}..., the registry says {sha256[:12]}...: it was changed or"
-                " cut short; restore it from a backup or train again"
+                f"the model file's digest is {found[:12]}..., the registry says {sha256[:12]}...:"
+                " it was changed or cut short; restore it from a backup or train again"
             )
         session = open_session(payload)
         card = ModelCard.from_metadata(session.get_modelmeta().custom_metadata_map)
         _check_features(card, tuple(feature_names), schema_hash)
         _check_ports(session, len(card.feature_names))
         model = cls(card=card, sha256=sha256, session=session)
-        for _ in range(_WARM_UP_RUNS):  # the first run is many times slower than the later ones
-            model.predict(np.zeros((1, len(card.feature_names)), np.float32))
+        _warm_up(session, len(card.feature_names))
         return model
 
     def predict(self, vectors: Float32) -> Predictions:
@@ -102,7 +101,7 @@ def open_session(payload: bytes) -> Any:
     options.inter_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the runtime raises a dozen unrelated classes; all mean refused
+    except Exception as error:  # the runtime raises a dozen unrelated classes; all of them mean refused
         raise ModelRefusedError(f"not a readable model graph: {_first_line(error)}") from error
 
 
@@ -114,6 +113,17 @@ def run(session: Any, vectors: Float32) -> Predictions:
     return Predictions(change, probability)
 
 
+def _warm_up(session: Any, width: int) -> None:
+    # the first run is many times slower than the later ones; and what cannot answer must not serve
+    for rows in _WARM_UP_ROWS:
+        try:
+            answers = run(session, np.zeros((rows, width), np.float32))
+        except Exception as error:  # the runtime's classes again
+            raise ModelRefusedError(f"the graph fails on {rows} rows: {_first_line(error)}") from error
+        if any(values.shape != (rows,) or values.dtype != np.float32 for values in answers):
+            raise ModelRefusedError(f"the graph does not give one float32 per row for {rows} rows")
+
+
 def _check_features(card: ModelCard, feature_names: tuple[str, ...], schema_hash: str) -> None:
     if card.feature_names != feature_names:
         theirs, ours = set(card.feature_names), set(feature_names)
@@ -121,7 +131,8 @@ def _check_features(card: ModelCard, feature_names: tuple[str, ...], schema_hash
         if theirs == ours:
             detail = "the same names in another order"
         raise ModelRefusedError(
-            f"the model was trained on other features ({len(theirs)}, here {len(ours)}): {detail}; train again"
+            f"the model was trained on other features ({len(theirs)}, here {len(ours)}): {detail};"
+            " train again"
         )
     if card.schema_hash != schema_hash:
         raise ModelRefusedError(

@@ -97,18 +97,19 @@ class XGBoostSettings:
                 continue
             low, high = known[key].metadata["low"], known[key].metadata["high"]
             whole = isinstance(known[key].default, int)
-            number = isinstance(value, int) or (isinstance(value, float) and (not whole or value.is_integer()))
+            number = isinstance(value, int) or (
+                isinstance(value, float) and (not whole or value.is_integer())
+            )
             if isinstance(value, bool) or not number or not low <= value <= high:
                 kind = "a whole number" if whole else "a number"
                 wrong.append(f"{key} = {value!r} must be {kind} in {low:g}..{high:g}")
         if wrong:
             raise BadSettingsError("xgboost: " + "; ".join(wrong))
-        return cls(
-            **{
-                key: int(value) if isinstance(known[key].default, int) else float(value)
-                for key, value in values.items()
-            }
-        )
+        numbers: dict[str, Any] = {
+            key: int(value) if isinstance(known[key].default, int) else float(value)
+            for key, value in values.items()
+        }
+        return cls(**numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +150,9 @@ class XGBoost:
         chosen = XGBoostSettings.of(settings)
         for part, rows in (("training rows", train), ("early-stopping rows", validation)):
             if not (rows.target_pct > 0).any() or not (rows.target_pct < 0).any():
-                raise BadTrainingDataError(f"{part}: the target only ever moves one way; wait for more history")
+                raise BadTrainingDataError(
+                    f"{part}: the target only ever moves one way; wait for more history"
+                )
         run = _Run(chosen, seed, train, validation)
         heads = run.load(checkpoints)
         while not all(head.done for head in heads):
@@ -159,7 +162,10 @@ class XGBoost:
             heads[current] = run.chunk(current, heads[current])
             if checkpoints is not None:
                 checkpoints.save(run.state(heads))
-            progress(_fraction(heads, chosen.rounds), f"round {len(heads[current].history)} of {_HEADS[current][0]}")
+            progress(
+                _fraction(heads, chosen.rounds),
+                f"round {len(heads[current].history)} of {_HEADS[current][0]}",
+            )
         return _fitted(heads, train.vectors.shape[1], chosen)
 
     def predict(self, *, native: bytes, vectors: Float32) -> Predictions:
@@ -216,7 +222,9 @@ class _Run:
             history=(*head.history, *scores["validation"][_HEADS[index][2]]),
         )
         stale = len(grown.history) - 1 - grown.best_round
-        finished = len(grown.history) >= self.settings.rounds or stale >= self.settings.early_stopping_patience
+        finished = (
+            len(grown.history) >= self.settings.rounds or stale >= self.settings.early_stopping_patience
+        )
         return replace(grown, done=finished)
 
     def _prepare(self, index: int) -> None:
@@ -292,7 +300,7 @@ def _fitted(heads: list[_Head], features: int, settings: XGBoostSettings) -> Fit
     models = []
     texts = []
     importance: dict[int, float] = {}
-    for (name, objective, *_), head in zip(_HEADS, heads, strict=True):
+    for (name, *_), head in zip(_HEADS, heads, strict=True):
         booster = xgb.Booster({"nthread": settings.threads})
         booster.load_model(bytearray(head.booster))
         best = booster[: head.best_round + 1]
@@ -302,8 +310,8 @@ def _fitted(heads: list[_Head], features: int, settings: XGBoostSettings) -> Fit
             importance = _importance(best)
     if not importance:
         raise NoSignalError(
-            "no split in any tree: the features say nothing about the target that these settings would accept;"
-            " the no-change forecast stays"
+            "no split in any tree: the features say nothing about the target that these settings would"
+            " accept; the no-change forecast stays"
         )
     metrics = {
         f"stopping_{metric}": head.history[head.best_round]
@@ -327,7 +335,9 @@ def _importance(booster: xgb.Booster) -> dict[int, float]:
 
 def _join_native(models: list[bytes]) -> bytes:
     # each head stands in the file as the library wrote it
-    heads = b",".join(b'"%s":%s' % (name.encode(), model) for (name, *_), model in zip(_HEADS, models, strict=True))
+    heads = b",".join(
+        b'"%s":%s' % (name.encode(), model) for (name, *_), model in zip(_HEADS, models, strict=True)
+    )
     return b'{"format":"tidecast-xgboost-1","heads":{%s}}' % heads
 
 

@@ -1,0 +1,143 @@
+"""What every model family promises; a new file in `domain/models` is held to it without a line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import domain.models
+from domain.models import families, parity, serving
+from domain.models.model import (
+    BadSettingsError,
+    Family,
+    Fitted,
+    ModelError,
+    TrainingRows,
+)
+from schemas.frames import MINUTE_MS
+
+FEATURES = 72
+
+
+def _rows(seed: int, rows: int = 900) -> TrainingRows:
+    chance = np.random.default_rng(seed)
+    vectors = chance.normal(size=(rows, FEATURES)).astype(np.float32)
+    target = 0.1 * np.sign(vectors[:, 0]) + 0.2 * chance.normal(size=rows)
+    vectors[chance.random(vectors.shape) < 0.05] = np.nan
+    return TrainingRows(vectors=vectors, target_pct=target, open_time_ms=np.arange(rows) * MINUTE_MS)
+
+
+def _fit(family: Family, seed: int = 1) -> Fitted:
+    return family.fit(
+        train=_rows(1),
+        validation=_rows(2, 400),
+        settings={},
+        seed=seed,
+        progress=lambda done, text: None,
+        cancelled=lambda: False,
+    )
+
+
+@pytest.fixture(scope="module", params=families.NAMES)
+def family(request: pytest.FixtureRequest) -> Family:
+    return families.load(request.param)
+
+
+@pytest.fixture(scope="module")
+def fitted(family: Family) -> Fitted:
+    return _fit(family)
+
+
+def test_every_file_with_a_family_is_in_the_list_under_its_own_name() -> None:
+    folder = Path(str(domain.models.__file__)).parent
+    found = {
+        path.stem
+        for path in folder.glob("*.py")
+        if path.stem != "__init__" and hasattr(import_module(f"domain.models.{path.stem}"), "FAMILY")
+    }
+    assert found == set(families.NAMES)
+    assert all(families.load(name).name == name for name in families.NAMES)
+
+
+def test_the_same_training_gives_the_same_bytes(family: Family, fitted: Fitted) -> None:
+    again = _fit(family)
+    assert again.native == fitted.native
+    assert again.graph == fitted.graph
+
+
+def test_the_graph_says_what_the_model_says(family: Family, fitted: Fitted) -> None:
+    rows = _rows(1)
+    parity.check(
+        family=family,
+        native=fitted.native,
+        graph=fitted.graph,
+        vectors=rows.vectors,
+        target_pct=rows.target_pct,
+        seed=0,
+    )
+
+
+def test_a_row_has_the_same_value_in_every_batch(fitted: Fitted) -> None:
+    session = serving.open_session(fitted.graph)
+    vectors = _rows(3).vectors
+    whole = serving.run(session, vectors)
+    for size in (1, 5, 64, 200):
+        parts = [serving.run(session, vectors[k : k + size]) for k in range(0, len(vectors), size)]
+        for column in range(2):
+            joined = np.concatenate([part[column] for part in parts])
+            assert joined.tobytes() == whole[column].tobytes()
+
+
+def test_predictions_are_finite_and_probabilities_lie_between_0_and_1(fitted: Fitted) -> None:
+    session = serving.open_session(fitted.graph)
+    vectors = _rows(3).vectors
+    vectors[:50] = np.nan
+    change, probability = serving.run(session, vectors)
+    assert np.isfinite(change).all()
+    assert ((probability >= 0) & (probability <= 1)).all()
+
+
+def test_the_native_format_is_text(fitted: Fitted, family: Family) -> None:
+    assert fitted.native.decode("utf-8").isprintable()
+    assert family.native_suffix.isalnum()
+
+
+def test_the_graph_holds_no_path_and_no_time(fitted: Fitted) -> None:
+    for text in (b"/tmp", b"/home", str(Path(__file__).parent.parent.parent).encode(), b"T00:"):
+        assert text not in fitted.graph
+
+
+def test_an_unknown_setting_is_refused(family: Family) -> None:
+    with pytest.raises(BadSettingsError, match="no_such_setting"):
+        family.check_settings({"no_such_setting": 1})
+
+
+def test_a_target_that_never_changes_is_refused(family: Family) -> None:
+    rows = _rows(1)
+    flat = TrainingRows(vectors=rows.vectors, target_pct=np.zeros(len(rows)), open_time_ms=rows.open_time_ms)
+    with pytest.raises(ModelError):
+        family.fit(
+            train=flat,
+            validation=flat,
+            settings={},
+            seed=1,
+            progress=lambda done, text: None,
+            cancelled=lambda: False,
+        )
+
+
+def test_progress_ends_at_one(family: Family) -> None:
+    seen: list[float] = []
+    family.fit(
+        train=_rows(1),
+        validation=_rows(2, 400),
+        settings={},
+        seed=1,
+        progress=lambda done, text: seen.append(done),
+        cancelled=lambda: False,
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0

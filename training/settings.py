@@ -1,0 +1,90 @@
+"""What trainings are given: the settings of one deployment, in the words of the trainings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from config.ml_config import Settings
+from domain.evaluation.walk_forward import DEFAULT_EMBARGO_MINUTES
+from domain.features import schema
+from training.promotion import DEFAULT_ERROR_RATE
+
+ALL_SYMBOLS = "ALL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """What every training of a deployment has in common.
+
+    Attributes
+    ----------
+    symbols
+        What `ALL` stands for.
+    feature_names, warm_up_minutes, schema_hash
+        The vectors: names, candles after which each is there, and their hash.
+    optional_features
+        Features that may be missing throughout, because they need symbols that may not exist.
+    family_settings
+        Settings by family name.
+    seed
+        What the seed of each training is made from.
+    activation_delay_minutes
+        Event time from a training's last candle to its model's first use.
+    history_minutes
+        How far back a training looks; None for all there is.
+    error_rate
+        How often a model without skill may pass for better than no change.
+    """
+
+    symbols: tuple[str, ...]
+    feature_names: tuple[str, ...] = schema.NAMES
+    warm_up_minutes: tuple[int, ...] = tuple(feature.warm_up for feature in schema.FEATURES)
+    schema_hash: str = schema.SCHEMA_HASH
+    optional_features: frozenset[str] = frozenset(feature.name for feature in schema.GROUPS["cross-market"])
+    family_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    validation_fraction: float = 0.2
+    embargo_minutes: int = DEFAULT_EMBARGO_MINUTES
+    seed: int = 42
+    activation_delay_minutes: int = 5
+    history_minutes: int | None = None
+    error_rate: float = DEFAULT_ERROR_RATE
+
+    def seed_of(self, *, family: str, symbol: str, horizon_minutes: int, train_at_ms: int) -> int:
+        """Give the seed of one training: the same whenever and wherever it is run."""
+        text = f"{self.seed}/{family}/{symbol}/{horizon_minutes}/{train_at_ms}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def plan_of(settings: Settings, *, schema_hash: str) -> TrainingPlan:
+    """Read the plan off the settings.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    schema_hash
+        Of the vectors that the feature engine computes with these settings.
+    """
+    training = settings.training
+    keeps_all = settings.pipeline.replay and not settings.data.retention_in_replay
+    return TrainingPlan(
+        symbols=settings.symbols,
+        schema_hash=schema_hash,
+        family_settings={
+            "xgboost": {
+                "rounds": training.rounds,
+                "max_depth": training.max_depth,
+                "learning_rate": training.learning_rate,
+                "subsample": training.subsample,
+                "early_stopping_patience": training.early_stopping_patience,
+                "threads": training.threads,
+            }
+        },
+        validation_fraction=training.validation_split,
+        seed=training.seed,
+        activation_delay_minutes=training.activation_delay_minutes,
+        history_minutes=None if keeps_all else settings.data.retention_days * 24 * 60,
+    )
