@@ -27,6 +27,9 @@ from training.promotion import Decision, decide
 from training.rows import Compute, RowFiles, Span
 from training.settings import ALL_SYMBOLS, TrainingPlan
 
+#: The progress of a training from which on only its result is written.
+WRITING = 1.0
+
 
 class BadJobError(ValueError):
     """A job says something that cannot be done."""
@@ -138,6 +141,7 @@ class TrainHandler:
             request = self._request(task, folder, before)
             result: FitResult = await self._compute.run(fit, request, progress=progress)
         decision = _decide(result, self._plan.error_rate, note)
+        progress(WRITING, decision.reason)
         return await self._write(job, task, result, decision)
 
     def checkpoint_path(self, job: jobs.Job) -> Path:
@@ -221,7 +225,7 @@ class TrainHandler:
             stored = self._store.write(f"{version}.onnx", trained.graph)
         effective_ms = task.train_at_ms + self._plan.activation_delay_minutes * MINUTE_MS
         async with self._pool.acquire() as connection, connection.transaction():
-            await jobs.heartbeat(connection, job, progress=1.0, message=decision.reason)
+            await jobs.heartbeat(connection, job, progress=WRITING, message=decision.reason)
             model_id = None
             if trained is not None and stored is not None and version is not None:
                 model_id = await self._register(

@@ -22,7 +22,7 @@ from db.connect import is_passing
 from db.repositories import jobs
 from domain.evaluation.walk_forward import TooFewRowsError
 from domain.models.model import ModelError, TrainingCancelledError
-from training.handler import BadJobError, TrainHandler
+from training.handler import WRITING, BadJobError, TrainHandler
 
 #: Names the lock; any number that nothing else in the database takes.
 _LOCK = 0x71DECA57
@@ -168,7 +168,8 @@ class TrainingQueue:
                 fraction, message = news[-1] if news else (0.0, "waiting")
                 async with self._pool.acquire() as connection:
                     ours = await jobs.heartbeat(connection, job, progress=fraction, message=message)
-                if not ours:
+                # once it writes, its own transaction ends the job, or finds that it is no longer ours
+                if not ours and (not news or news[-1][0] < WRITING):
                     raise jobs.LostJobError(f"job {job.id} was cancelled")
             return training.result()
         finally:
@@ -177,18 +178,18 @@ class TrainingQueue:
                 await asyncio.wait([training])
 
     async def _fail(self, job: jobs.Job, message: str, error: Exception) -> None:
-        self._tell("failed", job, {"error": message, "exception": error})
         with contextlib.suppress(jobs.LostJobError):
             async with self._pool.acquire() as connection:
                 await jobs.fail(connection, job, message)
         with contextlib.suppress(BadJobError, ModelError):
             self._handler.checkpoint_path(job).unlink(missing_ok=True)
+        self._tell("failed", job, {"error": message, "exception": error})
 
     async def _put_back(self, job: jobs.Job, message: str) -> None:
-        self._tell("requeued", job, {"error": message})
         others = [place for place in self._places if place != job.worker_id]
         async with self._pool.acquire() as connection:
             await jobs.requeue_lost(connection, others)
+        self._tell("requeued", job, {"error": message})
 
 
 def _is_death(error: Exception) -> bool:
