@@ -20,8 +20,8 @@ _FIRST_MINUTE = 27_000_000
 _REFERENCES = 20
 
 
-def _walk(rng: np.random.Generator, minutes: int, symbol_count: int) -> Float64:
-    # Shape (minutes, symbols, 5): fat-tailed closes, opens at the previous close, some reach, some volume.
+def random_walk(rng: np.random.Generator, minutes: int, symbol_count: int) -> Float64:
+    """Make up candles: fat-tailed closes, opens at the previous close; shape (minutes, symbols, 5)."""
     steps = rng.standard_t(4, (minutes, symbol_count)) * 5e-4
     close = 100.0 * np.exp(np.cumsum(steps, axis=0))
     first = np.vstack([np.full((1, symbol_count), 100.0), close[:-1]])
@@ -32,7 +32,7 @@ def _walk(rng: np.random.Generator, minutes: int, symbol_count: int) -> Float64:
 
 def classic_live(*, symbol_count: int = 1_000, minutes: int = 200, seed: int = 0) -> Callable[[], int]:
     """Prepare RSI, MACD, Bollinger bands and stochastic, minute by minute across the symbols."""
-    candles = _walk(np.random.default_rng(seed), minutes, symbol_count)
+    candles = random_walk(np.random.default_rng(seed), minutes, symbol_count)
     layout = make_layout(DEFAULT_PERIODS)
     # Only these four: their parts of the state come first.
     numbers = np.zeros((symbol_count, layout.volatility))
@@ -49,7 +49,7 @@ def classic_live(*, symbol_count: int = 1_000, minutes: int = 200, seed: int = 0
 
 def features_live(*, symbol_count: int = 1_000, minutes: int = 50, seed: int = 0) -> Callable[[], int]:
     """Prepare all 72 features, minute by minute across the symbols."""
-    candles = _walk(np.random.default_rng(seed), minutes, symbol_count)
+    candles = random_walk(np.random.default_rng(seed), minutes, symbol_count)
     engine = _engine(symbol_count)
     index = np.arange(symbol_count, dtype=np.int32)
 
@@ -66,7 +66,7 @@ def features_live(*, symbol_count: int = 1_000, minutes: int = 50, seed: int = 0
 
 def features_batch(*, minutes: int = 100_000, seed: int = 0) -> Callable[[], int]:
     """Prepare all 72 features of one symbol, its whole history in one call."""
-    candles = np.ascontiguousarray(_walk(np.random.default_rng(seed), minutes, 1)[:, 0])
+    candles = np.ascontiguousarray(random_walk(np.random.default_rng(seed), minutes, 1)[:, 0])
     engine = _engine(1)
     index = np.zeros(minutes, np.int32)
 

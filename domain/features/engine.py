@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from domain.features.periods import make_periods
 from domain.features.schema import FEATURE_COUNT, INDICATOR_COLUMNS, schema_hash
 from schemas.frames import MINUTE_MS, NULL_MS, Bool, Float32, Float64, Int32, Int64
 
+# Read-only or unaligned columns, as they come out of a message, would be another type to the compiler and
+# make it compile everything again; they are copied instead.
+_PLAIN: tuple[Literal["C", "A", "W"], ...] = ("C", "A", "W")
 _MISTAKES = {
     kernel.UNKNOWN_SYMBOL: "its symbol is not among the engine's",
     kernel.NO_MINUTE: "its open time is not a whole minute",
@@ -146,9 +150,9 @@ class FeatureEngine:
         CandleOrderError
             If a row cannot be processed; then nothing has changed.
         """
-        index = np.ascontiguousarray(symbol_index, np.int32)
-        times = np.ascontiguousarray(open_time_ms, np.int64)
-        candles = np.ascontiguousarray(ohlcv, np.float64)
+        index = np.require(symbol_index, np.int32, _PLAIN)
+        times = np.require(open_time_ms, np.int64, _PLAIN)
+        candles = np.require(ohlcv, np.float64, _PLAIN)
         self._check(index, times, candles)
         rows = len(index)
         result = FeatureRows(

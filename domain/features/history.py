@@ -34,9 +34,7 @@ def compute_history(
     given = [name for name in engine.symbols if name in open_time_ms]
     if not given:
         return {}
-    numbers = [
-        np.full(len(open_time_ms[name]), engine.symbols.index(name), dtype=np.int32) for name in given
-    ]
+    numbers = [np.full(len(open_time_ms[name]), engine.symbols.index(name), dtype=np.int32) for name in given]
     index = np.concatenate(numbers)
     times = np.concatenate([open_time_ms[name] for name in given])
     candles = np.concatenate([ohlcv[name] for name in given])

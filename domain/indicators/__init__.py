@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Protocol, cast
@@ -20,6 +21,7 @@ class Indicator(Protocol):
         ...
 
 
+@cache
 def names() -> tuple[str, ...]:
     """Name every indicator: the files of this folder, in alphabetical order."""
     return tuple(sorted(module.name for module in iter_modules(__path__) if not module.ispkg))
