@@ -38,6 +38,7 @@ class _Asking:
     underway: bool = False
     not_before_s: float = 0.0
     due_since_s: float | None = None
+    due_after_ms: int = 0
     failing_since_s: float | None = None
     bad_pages: int = 0
 
@@ -141,19 +142,25 @@ class CatchUp:
             if span is None:
                 asking.due_since_s = None
                 continue
-            if asking.due_since_s is None:
-                asking.due_since_s = now_s
+            if asking.due_since_s is None or (lane.is_streaming and asking.due_after_ms != lane.known_to_ms):
+                asking.due_since_s, asking.due_after_ms = now_s, lane.known_to_ms
             if asking.underway or asking.not_before_s > now_s:
                 continue
-            # Frames on their way, or, where there are none, more minutes for the same request.
-            on_the_way = self._virtual and not lane.halted and span.minutes <= (2 if self._has_stream else 60)
-            if not on_the_way or now_s - asking.due_since_s >= _ON_THE_WAY_S:
+            if not self._may_come(lane, span) or now_s - asking.due_since_s >= _ON_THE_WAY_S:
                 due.append((span.from_ms, lane))
         due.sort(key=lambda each: each[0])
         if len(self._outflow) >= self._settings.buffer_rows:
             # Full. Only the symbol that holds the others back may go on, and only to be handed out at once.
             return [lane for _, lane in due[:1] if self._outflow.head_ms(lane.symbol) is None]
         return [lane for _, lane in due[:free]]
+
+    def _may_come(self, lane: Lane, span: Span) -> bool:
+        """Tell whether waiting a moment may save a request: for frames, or for more minutes at once."""
+        if not self._virtual or lane.halted:
+            return False
+        if self._has_stream:
+            return lane.is_streaming or span.minutes <= 2
+        return span.minutes <= 60
 
     async def _ask(self, lane: Lane) -> None:
         """Ask for what one symbol lacks, once."""

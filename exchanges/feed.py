@@ -106,12 +106,13 @@ class Feed:
             grace_ms=self._grace_ms,
             alarms=self._alarms,
             closed=self._closed,
-            heard=self._settle,
+            heard=self._settle_soon,
         )
         self._history: History | None = None
         self._sequencer: Sequencer | None = None
         self._outflow: Outflow | None = None
         self._catch_up: CatchUp | None = None
+        self._will_settle = False
         self._ready = asyncio.Event()
         self._acknowledger = (
             Acknowledger(base_url=base_url, report=report, timeout_s=settings.request_timeout_s)
@@ -344,7 +345,14 @@ class Feed:
         else:
             self._sequencer.stream(symbol, candle)
 
+    def _settle_soon(self) -> None:
+        # Frames come in bursts that are read in one go; what they decide is looked at once.
+        if not self._will_settle:
+            self._will_settle = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
     def _settle(self) -> int:
+        self._will_settle = False
         if self._outflow is None:
             return 0
         has_news, revisions = self._outflow.settle()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class Outflow:
         self._report = report
         self._outbox = Outbox(symbols)
         self._handed: list[int] | None = None
+        self._hole_to_ms: dict[str, int] = {}
         self.emitted_s = time.monotonic()
 
     def __len__(self) -> int:
@@ -66,13 +67,14 @@ class Outflow:
             self._outbox.revise(symbol, candle)
         for symbol, candle, kind, message in decided.rejected:
             self._alarms.dead_letter(kind, raw_row(symbol, candle), symbol, message)
-        for symbol, span in decided.absent:
+        for symbol, span in joined(decided.absent):
             self._absent(symbol, span)
         if decided.emitted:
             self.emitted_s = time.monotonic()
             self._report.count("candles", len(decided.emitted))
             for symbol in {symbol for symbol, _, _ in decided.emitted}:
-                self._alarms.over("halt", symbol)
+                if not self._sequencer[symbol].halted:
+                    self._alarms.over("halt", symbol)
         if decided.duplicates:
             self._report.count("duplicates", decided.duplicates)
         if decided.revised:
@@ -111,7 +113,9 @@ class Outflow:
     def _absent(self, symbol: str, span: Span) -> None:
         lane = self._sequencer[symbol]
         self._report.count("absent_minutes", span.minutes)
-        if not lane.begun:
+        goes_on = self._hole_to_ms.get(symbol) == span.from_ms
+        self._hole_to_ms[symbol] = span.to_ms
+        if not lane.begun or goes_on:
             return
         text = f"{span.minutes} minutes from {iso_time(span.from_ms)} are not in the exchange's history"
         if lane.halted:
@@ -120,6 +124,20 @@ class Outflow:
             self._alarms.raise_once(
                 "absent", f"{text}, though later ones are", symbol, about=str(span.from_ms)
             )
+
+
+def joined(spans: Iterable[tuple[str, Span]]) -> list[tuple[str, Span]]:
+    """Join the spans of each symbol that follow one another without a gap."""
+    whole: list[tuple[str, Span]] = []
+    last: dict[str, int] = {}
+    for symbol, span in spans:
+        at = last.get(symbol)
+        if at is not None and whole[at][1].to_ms == span.from_ms:
+            whole[at] = (symbol, Span(from_ms=whole[at][1].from_ms, to_ms=span.to_ms))
+        else:
+            last[symbol] = len(whole)
+            whole.append((symbol, span))
+    return whole
 
 
 def raw_row(symbol: str, row: Any) -> str:

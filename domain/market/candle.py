@@ -21,6 +21,10 @@ FaultKind = Literal[
 ]
 
 
+#: By exact type, so that True is no number.
+_NUMERIC = frozenset((str, int, float))
+
+
 class Candle(NamedTuple):
     """One minute: open time in milliseconds UTC, prices in quote currency, volume in base currency."""
 
@@ -52,22 +56,19 @@ def candle_of(open_time_ms: object, *fields: object) -> Candle:
     """
     if len(fields) != 5:
         raise ValueError(f"{len(fields)} fields, expected open, high, low, close, volume")
-    return Candle(_whole(open_time_ms), *(_number(field) for field in fields))
-
-
-def _number(field: object) -> float:
-    if isinstance(field, (str, float, int)) and not isinstance(field, bool):
-        return float(field)
-    raise ValueError(f"{field!r} is no number")
+    if not _NUMERIC.issuperset(map(type, fields)):
+        raise ValueError(f"{fields!r} are no numbers")
+    return Candle(_whole(open_time_ms), *map(float, fields))  # type: ignore[arg-type] # just checked
 
 
 def _whole(field: object) -> int:
+    if type(field) is int:
+        return field
     if isinstance(field, str):
         return int(field)
-    number = _number(field)
-    if not math.isfinite(number) or number != math.floor(number):
-        raise ValueError(f"{field!r} is no time in milliseconds")
-    return int(number)
+    if isinstance(field, float) and field.is_integer():
+        return int(field)
+    raise ValueError(f"{field!r} is no time in milliseconds")
 
 
 def fault_of(candle: Candle) -> FaultKind | None:

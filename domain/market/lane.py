@@ -15,7 +15,7 @@ never had one. Nothing is emitted past a minute that is not known. The rule:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from domain.market.candle import Candle, FaultKind, jumps, last_final_ms
 from schemas.frames import MINUTE_MS, Origin
@@ -68,7 +68,13 @@ class Decisions:
 
     def take(self) -> Decisions:
         """Hand over what was decided, and start anew."""
-        taken = replace(self)
+        taken = Decisions(
+            emitted=self.emitted,
+            revised=self.revised,
+            rejected=self.rejected,
+            absent=self.absent,
+            duplicates=self.duplicates,
+        )
         self.emitted, self.revised, self.rejected, self.absent = [], [], [], []
         self.duplicates = 0
         return taken
@@ -117,7 +123,10 @@ class Lane:
     def __init__(self, *, symbol: str, known_to_ms: int, rules: LaneRules, decisions: Decisions) -> None:
         self.symbol = symbol
         self.known_to_ms = known_to_ms
+        #: The edge of the history has been empty for too long; the next candle ends it.
         self.halted = False
+        #: The last known minute came over the stream, so the next is probably on its way.
+        self.is_streaming = False
         self._rules = rules
         self._out = decisions
         self._memory: dict[int, Candle | None] = {}  # None: absent
@@ -222,6 +231,7 @@ class Lane:
             return
         span = Span(from_ms=self.known_to_ms + MINUTE_MS, to_ms=last_ms + MINUTE_MS)
         self._out.absent.append((self.symbol, span))
+        self.is_streaming = False
         first_kept = max(span.from_ms, span.to_ms - self._rules.memory_minutes * MINUTE_MS)
         self._remember(dict.fromkeys(range(first_kept, span.to_ms, MINUTE_MS)))
         self._know(last_ms)
@@ -229,6 +239,7 @@ class Lane:
     def _emit(self, candle: Candle, origin: Origin) -> None:
         self._out.emitted.append((self.symbol, candle, Origin.SYNTHETIC if candle.is_quiet else origin))
         self._closed(candle)
+        self.is_streaming = origin is Origin.TRADED
         self._suspect = None
         self.halted = False
         self._remember({candle.open_time_ms: candle})
