@@ -7,6 +7,7 @@ that `stop` can end all of it. `Stack` is used under the folder's lock.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 import signal
@@ -22,6 +23,7 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from config.market import MarketSettings
 from config.ml_config import Settings
 from config.sources import without_settings
 from config.toml_writer import as_toml
@@ -196,7 +198,7 @@ def identity_of(settings: Settings, market: str | None = None) -> Identity:
     if market is None:
         market = "generated" if played.is_simulated else "live"
         if played.recorded_path is not None:
-            market = f"recorded:{played.recorded_path.resolve().name}"
+            market = _recording_name(played)
     return Identity(
         exchange=played.exchange,
         market=market,
@@ -204,6 +206,14 @@ def identity_of(settings: Settings, market: str | None = None) -> Identity:
         seed=played.seed if market == "generated" else 0,
         partitions=settings.pipeline.partitions,
     )
+
+
+def _recording_name(played: MarketSettings) -> str:
+    """Name a recording and the part of it that is played, in the 30 characters of its column."""
+    assert played.recorded_path is not None
+    path = played.recorded_path.resolve()
+    digest = hashlib.sha256(f"{path}|{played.from_ms}|{played.to_ms}".encode()).hexdigest()
+    return f"recorded:{path.name[:12]}:{digest[:8]}"
 
 
 def settings_file(directory: Directory) -> Path:

@@ -46,7 +46,7 @@ _LOST_SERVER = (
     TimeoutError,
 )
 #: The database refuses what a step made: no server is lost, an event is bad.
-_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
 
 class Guide(Protocol):

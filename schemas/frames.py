@@ -165,7 +165,8 @@ class PredictionFrame(FeatureFrame):
                 renumber = np.array([models.index(model) for model in frame.models], np.int16)
                 frame = replace(frame, models=models, model_index=renumber[frame.model_index])
             aligned.append(frame)
-        return super().concat(aligned)
+        # The short form of super() does not work in a class that slots=True makes anew.
+        return super(PredictionFrame, cls).concat(aligned)
 
 
 class Reason(IntEnum):

@@ -1,6 +1,6 @@
 """Messages survive the wire bit for bit, and damaged ones are refused."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -89,3 +89,11 @@ def test_random_bytes_are_refused(raw: bytes) -> None:
         decode(raw, FeatureFrame)
     with pytest.raises(UnreadableMessageError):
         decode_feed(raw)
+
+
+def test_joined_prediction_frames_keep_which_model_spoke() -> None:
+    first, second = prediction_frame(2), prediction_frame(3, seed=1)
+    second = replace(second, models=("last_value", "other"), model_index=np.ones((3, 2), np.int16))
+    joined = PredictionFrame.concat([first, second])
+    spoke = [joined.models[number] for number in joined.model_index[:, 0]]
+    assert spoke == ["last_value"] * 2 + ["other"] * 3

@@ -1,0 +1,95 @@
+"""The same candles in give the same rows out, whatever happens on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "HBARUSDT")
+MINUTES = 600
+
+
+def _load(name: str) -> ModuleType:
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"tests_e2e_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+replays = _load("replays")
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three symbols that end at different minutes, with a halt of all in the middle."""
+    folder: Path = replays.record(
+        tmp_path_factory.mktemp("market") / "recorded", SYMBOLS, MINUTES, halt=(300, 330)
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = replays.settings_file(tmp_path_factory.mktemp("settings") / "settings.toml")
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recording: Path, settings: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The summary and the digests of a run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "dir"
+    summary = replays.tidecast("replay", recording, "--dir", folder, "--config", settings)
+    return {"summary": summary, "digests": replays.tidecast("fingerprint", "--dir", folder), "dir": folder}
+
+
+@pytest.mark.slow
+def test_a_replay_writes_every_table_and_says_what_it_did(undisturbed: dict[str, Any]) -> None:
+    summary = undisturbed["summary"]
+    candles = (MINUTES - 30) * 3 - 7 - 14
+    assert summary["market"] == "SIMULATED"
+    assert summary["candles"] == candles
+    assert summary["rows"]["ml_features"] == candles
+    assert summary["rows"]["persistentForecasts"] > 10 * candles
+    assert summary["models_trained"] >= 4
+    assert summary["trainings_failed"] == 0
+    wrong = replays.tidecast("sql", "--dir", undisturbed["dir"], "SELECT count(*) AS n FROM dead_letters")
+    assert "0" in json.dumps(wrong)
+
+
+@pytest.mark.slow
+def test_whatever_is_killed_during_a_replay_the_tables_hold_the_same_rows(
+    recording: Path, settings: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    words = ("replay", recording, "--dir", tmp_path / "dir", "--config", settings)
+    with replays.started(*words) as launcher:
+        killer = replays.Killer(launcher, Random(5))
+        killer.run(rounds=2, pause_s=3.0)
+        out, _ = launcher.communicate(timeout=240)
+        assert launcher.returncode == 0, out
+    assert sum(killer.kills.values()) >= 6, killer.kills
+    assert replays.tidecast("fingerprint", "--dir", tmp_path / "dir") == undisturbed["digests"]
+
+
+@pytest.mark.slow
+def test_a_replay_cut_off_in_the_middle_goes_on_to_the_same_rows(
+    recording: Path, settings: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    words = ("replay", recording, "--dir", tmp_path / "dir", "--config", settings)
+    with replays.started(*words) as launcher:
+        killer = replays.Killer(launcher, Random(1))
+        assert killer._wait(8.0), "the replay was over before it could be cut"
+        launcher.terminate()
+        assert launcher.wait(15) == 130
+    replays.tidecast(*words)
+    assert replays.tidecast("fingerprint", "--dir", tmp_path / "dir") == undisturbed["digests"]
