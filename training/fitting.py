@@ -8,7 +8,6 @@ then score the graph itself on the validation part, which nothing has looked at 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,7 +31,8 @@ from domain.models.model import (
     check_rows,
 )
 from domain.models.serving import ServedModel
-from schemas.frames import MINUTE_MS, Bool, Float32, Float64, Int32, Int64
+from schemas.frames import MINUTE_MS, Float32, Float64, Int64
+from training.checkpoints import FileCheckpoints
 
 #: An absence longer than this starts the indicators' warm-up again.
 _LONG_GAP_MINUTES = 5
@@ -67,7 +67,7 @@ class FitRequest:
     Attributes
     ----------
     folder
-        Where `save_rows` put the rows.
+        Where `training.rows.save_rows` put the rows.
     checkpoint_path
         Where an unfinished training leaves its state; empty for nowhere.
     train_at_ms
@@ -137,28 +137,6 @@ class FitResult:
     seconds: float
 
 
-def save_rows(
-    folder: Path,
-    *,
-    vectors: Float32,
-    symbol_index: Int32,
-    open_time_ms: Int64,
-    close: Float64,
-    is_complete: Bool,
-) -> None:
-    """Put the rows of a training into files that the process of the training maps into its memory."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    columns: dict[str, tuple[Any, Any]] = {
-        "vectors": (vectors, np.float32),
-        "symbol_index": (symbol_index, np.int32),
-        "open_time_ms": (open_time_ms, np.int64),
-        "close": (close, np.float64),
-        "is_complete": (is_complete, np.bool_),
-    }
-    for name, (values, kind) in columns.items():
-        np.save(folder / f"{name}.npy", np.ascontiguousarray(values, kind), allow_pickle=False)
-
-
 def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> FitResult:
     """Train, export, check and score one model.
 
@@ -200,33 +178,6 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     if checkpoints is not None:
         checkpoints.clear()
     return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, **result)
-
-
-class FileCheckpoints:
-    """Keeps the state of an unfinished training in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def load(self) -> bytes | None:
-        """Read what was saved last."""
-        try:
-            return self._path.read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def save(self, state: bytes) -> None:
-        """Replace the file as a whole."""
-        part = self._path.with_name(f"{self._path.name}.part")
-        part.unlink(missing_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(state)
-        part.replace(self._path)
-
-    def clear(self) -> None:
-        """Forget the training."""
-        self._path.unlink(missing_ok=True)
 
 
 def _parts(request: FitRequest) -> tuple[TrainingRows, TrainingRows, TrainingRows]:

@@ -7,32 +7,25 @@ transaction leaves the model in production as it is.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import asyncio
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
 from artifacts.store import ArtifactStore
-from db import copy
 from db.repositories import jobs, models
-from domain.models import families
 from domain.models.model import ModelRefusedError, Progress
 from schemas.frames import MINUTE_MS
-from training import naming
+from training import naming, registry
 from training.fitting import FitRequest, FitResult, ServedBefore, TrainedModel, fit
 from training.promotion import Decision, decide
 from training.rows import Compute, RowFiles, Span
 from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.task import TrainTask, task_of
 
 #: The progress of a training from which on only its result is written.
 WRITING = 1.0
-
-
-class BadJobError(ValueError):
-    """A job says something that cannot be done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,27 +49,6 @@ class TrainOutcome:
     decision: Decision
     rows: int
     seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """What a job asks for, checked."""
-
-    family: str
-    symbol: str
-    horizon_minutes: int
-    train_at_ms: int
-    train_start_ms: int
-    settings: Mapping[str, Any]
-
-    @property
-    def names(self) -> dict[str, Any]:
-        return {
-            "family": self.family,
-            "symbol": self.symbol,
-            "horizon_minutes": self.horizon_minutes,
-            "train_at_ms": self.train_at_ms,
-        }
 
 
 class TrainHandler:
@@ -126,7 +98,7 @@ class TrainHandler:
         LostJobError
             If the job was cancelled meanwhile; nothing is written then.
         """
-        task = self._task(job)
+        task = task_of(job, self._plan)
         plan = self._plan
         span = Span(
             symbols=plan.symbols if task.symbol == ALL_SYMBOLS else (task.symbol,),
@@ -146,39 +118,14 @@ class TrainHandler:
 
     def checkpoint_path(self, job: jobs.Job) -> Path:
         """Name the file in which a job's unfinished training is kept."""
-        return self._scratch / f"{naming.batch_id(**self._task(job).names)}.state"
+        return self._scratch / f"{naming.batch_id(**task_of(job, self._plan).names)}.state"
 
-    def _task(self, job: jobs.Job) -> _Task:
-        wanted = {
-            "symbol": job.symbol,
-            "forecast_horizon": job.forecast_horizon,
-            "train_model_type": job.model_type,
-            # what a person asks for has no point of its own: it ends with its data
-            "train_at": job.train_end_ms if job.train_at_ms is None else job.train_at_ms,
-        }
-        if absent := [name for name, value in wanted.items() if value is None]:
-            raise BadJobError(f"job {job.id} does not say {', '.join(absent)}")
-        assert job.symbol is not None
-        assert job.forecast_horizon is not None
-        assert job.model_type is not None
-        assert wanted["train_at"] is not None
-        settings = {**self._plan.family_settings.get(job.model_type, {}), **job.settings}
-        families.check_name(job.model_type)
-        return _Task(
-            family=job.model_type,
-            symbol=job.symbol,
-            horizon_minutes=job.forecast_horizon,
-            train_at_ms=int(wanted["train_at"]),
-            train_start_ms=job.train_start_ms or 0,
-            settings=settings,
-        )
-
-    def _from_ms(self, task: _Task) -> int:
+    def _from_ms(self, task: TrainTask) -> int:
         minutes = self._plan.history_minutes
         oldest = 0 if minutes is None else task.train_at_ms - minutes * MINUTE_MS
         return max(oldest, task.train_start_ms)
 
-    async def _in_production(self, task: _Task) -> tuple[ServedBefore | None, str]:
+    async def _in_production(self, task: TrainTask) -> tuple[ServedBefore | None, str]:
         async with self._pool.acquire() as connection:
             model = await models.in_production(connection, task.symbol, task.horizon_minutes, task.family)
         if model is None:
@@ -197,7 +144,7 @@ class TrainHandler:
         )
         return before, ""
 
-    def _request(self, task: _Task, folder: Path, before: ServedBefore | None) -> FitRequest:
+    def _request(self, task: TrainTask, folder: Path, before: ServedBefore | None) -> FitRequest:
         plan = self._plan
         return FitRequest(
             folder=str(folder),
@@ -214,40 +161,30 @@ class TrainHandler:
             **task.names,
         )
 
-    async def _write(self, job: jobs.Job, task: _Task, result: FitResult, decision: Decision) -> TrainOutcome:
-        batch = naming.batch_id(**task.names)
-        trained = result.model
-        version = stored = None
-        if trained is not None:
-            version = naming.model_version(**task.names, artifact_sha256=trained.sha256)
-            # The files come first: a row must never name a file that is not there.
-            self._store.write(f"{version}.{trained.native_suffix}", trained.native)
-            stored = self._store.write(f"{version}.onnx", trained.graph)
-        effective_ms = task.train_at_ms + self._plan.activation_delay_minutes * MINUTE_MS
+    async def _write(
+        self, job: jobs.Job, task: TrainTask, result: FitResult, decision: Decision
+    ) -> TrainOutcome:
+        version = None if result.model is None else await self._store_files(task, result.model)
         async with self._pool.acquire() as connection, connection.transaction():
             await jobs.heartbeat(connection, job, progress=WRITING, message=decision.reason)
-            model_id = None
-            if trained is not None and stored is not None and version is not None:
-                model_id = await self._register(
-                    connection, _new_model(self._plan, task, result, trained, version, decision)
-                )
-            row = _batch_row(batch, task, result, decision, version, effective_ms)
-            await copy.write(connection, copy.Columns(table="mlTrainingBatches", op="upsert", columns=row))
-            if model_id is not None and decision.promote:
-                await models.promote(connection, model_id, effective_ms)
+            model_id = await registry.record(
+                connection, plan=self._plan, task=task, result=result, decision=decision, version=version
+            )
             await jobs.finish(connection, job, model_id=model_id)
         return TrainOutcome(
-            batch_id=batch,
+            batch_id=naming.batch_id(**task.names),
             model_version=version,
             decision=decision,
             rows=result.training_rows,
             seconds=result.seconds,
         )
 
-    async def _register(self, connection: asyncpg.Connection, model: models.NewModel) -> int:
-        # the very same model is one row, also when a training is asked for a second time
-        known = await models.by_version(connection, model.model_version)
-        return known.id if known is not None else await models.register(connection, model)
+    async def _store_files(self, task: TrainTask, model: TrainedModel) -> str:
+        # the files come first: a row must never name a file that is not there
+        version = naming.model_version(**task.names, artifact_sha256=model.sha256)
+        await asyncio.to_thread(self._store.write, f"{version}.{model.native_suffix}", model.native)
+        await asyncio.to_thread(self._store.write, naming.graph_file(version), model.graph)
+        return version
 
 
 def _decide(result: FitResult, error_rate: float, note: str) -> Decision:
@@ -259,98 +196,3 @@ def _decide(result: FitResult, error_rate: float, note: str) -> Decision:
         error_rate=error_rate,
     )
     return Decision(promote=decision.promote, reason=decision.reason + note)
-
-
-def _new_model(
-    plan: TrainingPlan,
-    task: _Task,
-    result: FitResult,
-    trained: TrainedModel,
-    version: str,
-    decision: Decision,
-) -> models.NewModel:
-    return models.NewModel(
-        model_version=version,
-        model_type=task.family,
-        symbol=task.symbol,
-        forecast_horizon=task.horizon_minutes,
-        train_start_ms=result.train_start_ms,
-        train_end_ms=result.train_end_ms,
-        artifact_path=f"{version}.onnx",
-        artifact_sha256=trained.sha256,
-        schema_hash=plan.schema_hash,
-        rmse=trained.scores.rmse,
-        mae=trained.scores.mae,
-        baseline_rmse=result.baseline.rmse,
-        accuracy=_or_none(trained.scores.accuracy),
-        test_size=plan.validation_fraction,
-        random_state=plan.seed_of(**task.names),
-        features_csv=",".join(plan.feature_names),
-        params_csv=";".join(f"{key}={value}" for key, value in sorted(task.settings.items())),
-        feature_importance_csv=";".join(
-            f"{name}={share:.6f}" for name, share in sorted(trained.importance.items(), key=lambda x: -x[1])
-        ),
-        metrics=_metrics(task, result, trained),
-        train_seconds=result.seconds,
-        description=decision.reason,
-    )
-
-
-def _metrics(task: _Task, result: FitResult, trained: TrainedModel) -> dict[str, Any]:
-    groups: dict[str, Mapping[str, Any]] = {
-        "validation": asdict(trained.scores),
-        "baseline": asdict(result.baseline),
-        "against_no_change": _comparison(trained.against_no_change),
-        "training": trained.metrics,
-    }
-    if trained.against_production is not None:
-        groups["against_production"] = _comparison(trained.against_production)
-    told: dict[str, Any] = {
-        name: {key: _or_none(value) for key, value in values.items()} for name, values in groups.items()
-    }
-    return {**told, "train_at_ms": task.train_at_ms, "best_iteration": trained.best_iteration}
-
-
-def _comparison(found: Any) -> dict[str, float]:
-    return {**asdict(found), "z": found.z}
-
-
-def _batch_row(
-    batch: str,
-    task: _Task,
-    result: FitResult,
-    decision: Decision,
-    version: str | None,
-    effective_ms: int,
-) -> dict[str, list[Any]]:
-    trained = result.model
-    # without a model the no-change forecast goes on: its scores stand in the row
-    scores = trained.scores if trained is not None else result.baseline
-    row: dict[str, Any] = {
-        "batch_id": batch,
-        "symbol": task.symbol,
-        "model_type": task.family,
-        "training_samples": result.training_rows,
-        "validation_samples": result.validation_rows,
-        "rmse": scores.rmse,
-        "mae": scores.mae,
-        "accuracy": scores.accuracy,
-        "baseline_rmse": result.baseline.rmse,
-        "model_path": f"{version}.onnx" if version is not None else None,
-        "model_version": version,
-        "artifact_sha256": trained.sha256 if trained is not None else None,
-        "is_production": False,
-        "created_at": task.train_at_ms + MINUTE_MS,
-        "forecast_horizon": task.horizon_minutes,
-        "train_start": result.train_start_ms,
-        "train_end": result.train_end_ms,
-        "promoted": decision.promote,
-        "promotion_reason": decision.reason,
-    }
-    if decision.promote:
-        row["effective_from"] = effective_ms
-    return {name: [value] for name, value in row.items()}
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

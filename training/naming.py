@@ -23,6 +23,11 @@ def model_version(
     return f"{base}-{artifact_sha256[:_DIGITS]}"
 
 
+def graph_file(version: str) -> str:
+    """Name the file of a model's graph."""
+    return f"{version}.onnx"
+
+
 def _name(family: str, symbol: str, horizon_minutes: int, train_at_ms: int, *, reserve: int) -> str:
     moment = datetime.fromtimestamp(train_at_ms // 1000, UTC).strftime("%Y%m%dT%H%MZ")
     end = f"-h{horizon_minutes}-{moment}"

@@ -22,7 +22,8 @@ from db.connect import is_passing
 from db.repositories import jobs
 from domain.evaluation.walk_forward import TooFewRowsError
 from domain.models.model import ModelError, TrainingCancelledError
-from training.handler import WRITING, BadJobError, TrainHandler
+from training.handler import WRITING, TrainHandler
+from training.task import BadJobError
 
 #: Names the lock; any number that nothing else in the database takes.
 _LOCK = 0x71DECA57

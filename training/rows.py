@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from db.connect import connect
 from db.repositories import training_rows
-from training.fitting import save_rows
+from schemas.frames import Bool, Float32, Float64, Int32, Int64
 
 _PREFIX = "rows-"
 
@@ -129,6 +131,28 @@ async def _count(reading: Any) -> int:
 
 def _failed(task: asyncio.Task[int]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def save_rows(
+    folder: Path,
+    *,
+    vectors: Float32,
+    symbol_index: Int32,
+    open_time_ms: Int64,
+    close: Float64,
+    is_complete: Bool,
+) -> None:
+    """Put the rows of a training into files that the process of the training maps into its memory."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    columns: dict[str, tuple[Any, Any]] = {
+        "vectors": (vectors, np.float32),
+        "symbol_index": (symbol_index, np.int32),
+        "open_time_ms": (open_time_ms, np.int64),
+        "close": (close, np.float64),
+        "is_complete": (is_complete, np.bool_),
+    }
+    for name, (values, kind) in columns.items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(values, kind), allow_pickle=False)
 
 
 def export_rows(postgres_url: str, folder: str, span: Span, *, progress: Any, cancelled: Any) -> int:

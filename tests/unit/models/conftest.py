@@ -50,7 +50,7 @@ def memory() -> Memory:
 @pytest.fixture
 def market(tmp_path: Path) -> Callable[..., Path]:
     """Save the rows of a made-up market of two symbols, in which the first feature tells the next minutes."""
-    from training.fitting import save_rows
+    from training.rows import save_rows
 
     def make(*, minutes: int = 1500, signal: float = 0.6, seed: int = 0, features: int = 6) -> Path:
         chance = np.random.default_rng(seed)

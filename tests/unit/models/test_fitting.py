@@ -13,7 +13,8 @@ from domain.evaluation.walk_forward import TooFewRowsError
 from domain.models.model import BadSettingsError, BadTrainingDataError, UnknownFamilyError
 from domain.models.serving import ServedModel
 from schemas.frames import MINUTE_MS
-from training.fitting import FileCheckpoints, FitRequest, FitResult, ServedBefore, fit
+from training.checkpoints import FileCheckpoints
+from training.fitting import FitRequest, FitResult, ServedBefore, fit
 from training.promotion import decide
 
 Market = Callable[..., Path]

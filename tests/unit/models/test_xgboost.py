@@ -20,7 +20,8 @@ from domain.models.model import (
     TrainingCancelledError,
     TrainingRows,
 )
-from domain.models.xgboost import FAMILY, XGBoostSettings
+from domain.models.xgboost import FAMILY
+from domain.models.xgboost_settings import XGBoostSettings
 
 Make = Callable[..., TrainingRows]
 SETTINGS = {"rounds": 40, "chunk_rounds": 7, "early_stopping_patience": 15, "learning_rate": 0.2}
