@@ -183,6 +183,8 @@ class StageRunner:
         self._snapshot_ms: int | None = None
         self._row_limit = settings.max_batch_rows
         self._failures: dict[Position, int] = {}
+        # A start of the process counts once; starting over within it says nothing about poison.
+        self._start_counted = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; a lost server or a lost partition starts over from what is committed."""
@@ -257,7 +259,6 @@ class StageRunner:
         return stage
 
     async def _work(self, connection: asyncpg.Connection, stage: Stage[Any], stop: asyncio.Event) -> None:
-        watched = False
         while not stop.is_set():
             if not await self._guide.before_read(connection, self._at):
                 continue
@@ -273,8 +274,8 @@ class StageRunner:
                 batch = await self._source.read(connection, max_rows=allowed, timeout_s=0.0) or batch
                 if batch.rows > allowed:
                     continue
-            if not watched:
-                watched = True
+            if not self._start_counted:
+                self._start_counted = True
                 if await self._crashed_too_often(connection, batch):
                     continue
             await self._process(connection, stage, batch)
