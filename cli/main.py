@@ -9,7 +9,20 @@ import asyncpg
 import psycopg
 import typer
 
-from cli import backfill, dead_letters, doctor, down, dsn, fingerprint, migrate, replay, sql, status, up
+from cli import (
+    backfill,
+    bench,
+    dead_letters,
+    doctor,
+    down,
+    dsn,
+    fingerprint,
+    migrate,
+    replay,
+    sql,
+    status,
+    up,
+)
 from cli.answer import give_json, progress
 from config.errors import EX_CONFIG, ConfigurationError
 from config.redaction import redact
@@ -37,6 +50,7 @@ app.command("dsn")(dsn.dsn)
 app.command("fingerprint")(fingerprint.fingerprint)
 app.command("migrate")(migrate.migrate)
 app.command("backfill")(backfill.backfill)
+app.command("bench")(bench.bench)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 #: Errors whose message says all that the user needs; anything else is a defect and shows its trace.

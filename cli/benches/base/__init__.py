@@ -1,0 +1,1 @@
+"""What the benches are made of: figures, sizes, stacks that run for a while, and what is measured on them."""
