@@ -227,6 +227,7 @@ class Feed:
         if symbol not in self._listing.pairs:
             raise UnknownSymbolError(f"{symbol} is not fed; {', '.join(self._listing.pairs)} are")
         pair = self._listing.pairs[symbol]
+        await history.insist(self._clock.refresh)
         to_ms = min(to_ms, last_final_ms(self._clock.sure_ms, self._grace_ms) + MINUTE_MS)
         at = from_ms - from_ms % MINUTE_MS
         rows: list[Candle] = []
@@ -333,6 +334,8 @@ class Feed:
         if len(outflow) < len(self._symbols) and self._settings.gather_s > 0:
             # The other symbols' minute is usually in the next frames.
             await asyncio.sleep(self._settings.gather_s)
+        # Frames of a burst that are decided but not yet laid out must not count as handed out.
+        self._settle()
         as_of_ms = None if self._paced else self._clock.now_ms
         return outflow.batch(max_rows, catch_up.horizon_ms(), as_of_ms)
 
@@ -388,6 +391,9 @@ class Feed:
     def _on_failure(self, what: str, error: Exception) -> None:
         if getattr(error, "retry_after_s", None) is not None:
             self._alarms.raise_once("rate_limit", f"refused while asking for {what}: {error}")
+        elif self._sequencer is None:
+            message = f"{self._plugin.name} cannot be reached: {what}: {error!r}; it is tried again for ever"
+            self._alarms.raise_once("history", message, about="start")
 
     def _candles_of(self, raw: str) -> list[tuple[str, Candle]]:
         """Read a dead letter: a row of the history with its symbol, or a frame."""
