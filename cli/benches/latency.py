@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 
@@ -16,7 +17,9 @@ from cli.benches.base.commits import CommitWatch, forecast_commits, latencies_ms
 from cli.benches.base.figure import Figure
 from cli.benches.base.floor import hops_ms
 from cli.benches.base.frames import FrameWatch
+from cli.benches.base.journey import steps_ms
 from cli.benches.base.pipeline import Pipeline, caught_up, running
+from cli.benches.base.processes import cpu_seconds_by_part
 from cli.benches.base.timing import quantile
 from db.connect import connect
 from db.repositories import jobs
@@ -31,6 +34,10 @@ _MINUTES = 4.0
 #: Trainings in the queue, so that the next begins as soon as one ends.
 _WAITING_JOBS = 6
 _FLOOR = "three bare commits of one row and the stream hops between them, on the same servers while all runs"
+
+
+#: A number for each candle, by symbol and open minute.
+Candles = dict[tuple[str, int], float]
 
 
 @dataclass(slots=True)
@@ -59,9 +66,14 @@ async def _measure(sizes: Sizes, wanted: Collection[str]) -> list[Figure]:
         progress.print(f"models serve after {took_s:.0f} s; measuring", markup=False)
         async with watching(pipeline.postgres_url) as commits:
             seconds = 60 * (sizes.minutes or _MINUTES)
-            quiet = await _watched(pipeline, frames, commits, seconds)
+            spent = cpu_seconds_by_part(pipeline.processes())
+            quiet, committed = await _watched(pipeline, frames, commits, seconds)
+            more = {
+                "steps": await steps_ms(connection, frames.seen, committed),
+                "cpu_ms_per_minute": _per_minute(spent, cpu_seconds_by_part(pipeline.processes()), quiet),
+            }
             floor = await hops_ms(pipeline.postgres_url, pipeline.directory.redis_url)
-            figures = _quiet_figures(quiet, floor, wanted)
+            figures = _quiet_figures(quiet, floor, wanted, more)
             if "latency_while_training_p99" in wanted:
                 figures.append(await _training_figure(pipeline, frames, commits, connection, seconds, quiet))
         await connection.close()
@@ -81,18 +93,20 @@ async def _listening(pipeline: Pipeline) -> AsyncIterator[FrameWatch]:
 
 async def _watched(
     pipeline: Pipeline, frames: FrameWatch, commits: CommitWatch, seconds: float
-) -> dict[tuple[str, int], float]:
-    """Watch for a while and give the latency of every candle."""
+) -> tuple[Candles, Candles]:
+    """Watch for a while and give every candle's latency in milliseconds, and when it was committed."""
     newest = max((minute for _, minute in frames.seen), default=0)
     await _pass(pipeline, seconds)
-    found = latencies_ms(
-        frames.seen,
-        await forecast_commits(pipeline.postgres_url, commits, from_ms=newest),
-        from_ms=newest + 2 * MINUTE_MS,
-    )
+    committed = await forecast_commits(pipeline.postgres_url, commits, from_ms=newest)
+    found = latencies_ms(frames.seen, committed, from_ms=newest + 2 * MINUTE_MS)
     if not found:
         raise NotMeasuredError("no candle was seen both on the socket and in the table")
-    return found
+    return found, committed
+
+
+def _per_minute(before: dict[str, float], after: dict[str, float], candles: Candles) -> dict[str, float]:
+    minutes = len({minute for _, minute in candles})
+    return {part: 1000 * (spent - before.get(part, 0.0)) / minutes for part, spent in after.items()}
 
 
 async def _pass(pipeline: Pipeline, seconds: float) -> None:
@@ -103,7 +117,7 @@ async def _pass(pipeline: Pipeline, seconds: float) -> None:
 
 
 def _quiet_figures(
-    quiet: dict[tuple[str, int], float], floor: list[float], wanted: Collection[str]
+    quiet: Candles, floor: list[float], wanted: Collection[str], more: dict[str, Any]
 ) -> list[Figure]:
     values = list(quiet.values())
     return [
@@ -114,7 +128,7 @@ def _quiet_figures(
             reference=quantile(floor, share),
             bound=bound,
             says=_FLOOR,
-            more={"candles": len(values), "worst_ms": max(values)},
+            more={"candles": len(values), "worst_ms": max(values), **more},
         )
         for name, share, bound in (("latency_p50", 0.5, 10.0), ("latency_p99", 0.99, 30.0))
         if name in wanted
@@ -127,13 +141,13 @@ async def _training_figure(
     commits: CommitWatch,
     connection: asyncpg.Connection,
     seconds: float,
-    quiet: dict[tuple[str, int], float],
+    quiet: Candles,
 ) -> Figure:
     progress.print("the same while models are trained", markup=False)
     trainings = _Trainings()
     task = asyncio.create_task(_keep_training(pipeline, connection, trainings))
     try:
-        found = await _watched(pipeline, frames, commits, seconds)
+        found, _ = await _watched(pipeline, frames, commits, seconds)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

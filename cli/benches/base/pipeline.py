@@ -14,16 +14,18 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+import psutil
 import psycopg
 
 from cli.answer import progress
 from cli.benches.base.bench import NotMeasuredError, Sizes
+from cli.benches.base.processes import descendants
 from config.ml_config import Settings, load
 from db.migrate import migrate
 from db.repositories import deployment
 from runtime.directory import Directory
 from runtime.drain import exchange_state
-from runtime.stack import Plan, Stack, occupied, programs
+from runtime.stack import Plan, Stack, occupied, programs, supervisor_pid
 
 _LOOK_EVERY_S = 0.25
 _SAY_EVERY_S = 15.0
@@ -46,6 +48,11 @@ class Pipeline:
     def exchange_url(self) -> str:
         """Where the simulated exchange listens."""
         return f"http://127.0.0.1:{self.directory.port('exchange')}"
+
+    def processes(self) -> list[psutil.Process]:
+        """List all processes of it."""
+        pid = supervisor_pid(self.directory)
+        return [] if pid is None else [psutil.Process(pid), *descendants(pid)]
 
     async def until(
         self,
