@@ -19,7 +19,7 @@ from cli.benches.base.floor import hops_ms
 from cli.benches.base.frames import FrameWatch
 from cli.benches.base.journey import steps_ms
 from cli.benches.base.pipeline import Pipeline, caught_up, running
-from cli.benches.base.processes import cpu_seconds_by_part
+from cli.benches.base.processes import CpuWatch
 from cli.benches.base.timing import quantile
 from db.connect import connect
 from db.repositories import jobs
@@ -66,11 +66,14 @@ async def _measure(sizes: Sizes, wanted: Collection[str]) -> list[Figure]:
         progress.print(f"models serve after {took_s:.0f} s; measuring", markup=False)
         async with watching(pipeline.postgres_url) as commits:
             seconds = 60 * (sizes.minutes or _MINUTES)
-            spent = cpu_seconds_by_part(pipeline.processes())
+            spent = CpuWatch()
+            spent.look(pipeline.processes())
+            before = spent.seconds_by_part()
             quiet, committed = await _watched(pipeline, frames, commits, seconds)
+            spent.look(pipeline.processes())
             more = {
                 "steps": await steps_ms(connection, frames.seen, committed),
-                "cpu_ms_per_minute": _per_minute(spent, cpu_seconds_by_part(pipeline.processes()), quiet),
+                "cpu_ms_per_minute": _per_minute(before, spent.seconds_by_part(), quiet),
             }
             floor = await hops_ms(pipeline.postgres_url, pipeline.directory.redis_url)
             figures = _quiet_figures(quiet, floor, wanted, more)

@@ -45,16 +45,27 @@ def pss_by_part(processes: list[psutil.Process]) -> dict[str, int]:
     return dict(sums)
 
 
-def cpu_seconds_by_part(processes: list[psutil.Process]) -> dict[str, float]:
-    """Add up the processor time spent so far, by part of the pipeline."""
-    sums: defaultdict[str, float] = defaultdict(float)
-    for process in processes:
-        part = part_of(process)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            if part is not None:
-                sums[part] += times.user + times.system
-    return dict(sums)
+class CpuWatch:
+    """Keeps the processor time of processes, also of those that have ended since the last look."""
+
+    def __init__(self) -> None:
+        self._spent: dict[int, tuple[str, float]] = {}
+
+    def look(self, processes: list[psutil.Process]) -> None:
+        """Take what each has spent so far."""
+        for process in processes:
+            part = part_of(process)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                if part is not None:
+                    self._spent[process.pid] = (part, times.user + times.system)
+
+    def seconds_by_part(self) -> dict[str, float]:
+        """Add it up by part of the pipeline."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for part, seconds in self._spent.values():
+            sums[part] += seconds
+        return dict(sums)
 
 
 def part_of(process: psutil.Process) -> str | None:
