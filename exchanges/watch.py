@@ -82,6 +82,7 @@ class LifeWatch:
         self._settings = settings
         self._alarms = alarms
         self._report = report
+        self._connected_s = time.monotonic()
         self.history: History | None = None
         self.stream: LiveStream | None = None
         self.outflow: Outflow | None = None
@@ -93,10 +94,14 @@ class LifeWatch:
             await asyncio.sleep(min(1.0, settings.stale_data_s / 10, settings.idle_s / 4))
             self._report.count("frames", signs.frames)
             signs.frames = 0
+            if signs.exchange_ms_at_frame == 0:
+                # Before the first frame: time passes from when the exchange's clock is known.
+                signs.exchange_ms_at_frame = self._clock.now_ms
             pulse = Pulse(
                 now_s=time.monotonic(),
                 frame_s=signs.frame_s,
                 pong_s=signs.pong_s,
+                connected_s=self._connected_s,
                 rest_s=self.history.answered_s if self.history else signs.frame_s,
                 candle_s=self.outflow.emitted_s if self.outflow else signs.frame_s,
                 exchange_passed_s=(self._clock.now_ms - signs.exchange_ms_at_frame) / 1000,
@@ -113,7 +118,7 @@ class LifeWatch:
             self._report.alarm("feed_alive", f"{name} answers again", None)
         if verdict is Verdict.SILENT_SOCKET and self.stream is not None:
             alarms.raise_once("silent_socket", f"{name}: the stream is silent; connecting again")
-            self._reader.signs.frame_s = time.monotonic()
+            self._connected_s = time.monotonic()
             self.stream.reconnect("silent")
         elif verdict is Verdict.QUIET and not self._clock.stands:
             alarms.raise_once("quiet_market", f"{name} answers, but has nothing new for any symbol")

@@ -27,6 +27,8 @@ class Pulse:
         A frame with data came in on the stream.
     pong_s
         The stream answered a ping.
+    connected_s
+        The stream was last told to connect.
     rest_s
         The history or the exchange's time was answered well.
     candle_s
@@ -38,6 +40,7 @@ class Pulse:
     now_s: float
     frame_s: float
     pong_s: float
+    connected_s: float
     rest_s: float
     candle_s: float
     exchange_passed_s: float
@@ -54,7 +57,8 @@ def judge(pulse: Pulse, *, idle_s: float, stale_data_s: float) -> Verdict:
         return Verdict.DEAD
     # A stream that still answers pings gets twice the time: thin markets push rarely.
     patience_s = idle_s if pulse.now_s - pulse.pong_s >= idle_s else 2 * idle_s
-    if pulse.now_s - pulse.frame_s >= patience_s and pulse.exchange_passed_s >= idle_s:
+    silent_s = pulse.now_s - max(pulse.frame_s, pulse.connected_s)
+    if silent_s >= patience_s and pulse.exchange_passed_s >= idle_s:
         return Verdict.SILENT_SOCKET
     if pulse.now_s - pulse.candle_s >= alarm_after_s:
         return Verdict.QUIET

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import orjson
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.market.candle import Candle
+from exchanges import connection
 from exchanges.alarms import Alarms
 from exchanges.connection import (
     EXCHANGES,
@@ -216,6 +218,34 @@ def test_a_symbol_that_is_not_listed_is_named_with_the_nearest_and_the_others_go
 def test_no_listed_symbol_at_all_is_an_error_that_says_so():
     with pytest.raises(UnknownSymbolError, match="NOSUCH is not listed on bybit"):
         Listing("bybit", ("NOSUCH",), Alarms(Report(), 3_600.0)).update(MARKETS)
+
+
+def test_every_plug_in_file_is_on_the_list_that_the_battery_runs_over():
+    folder = Path(connection.__file__).parent
+    assert {file.stem for file in folder.glob("*.py") if "\nPLUGIN = " in file.read_text()} == set(EXCHANGES)
+
+
+async def test_an_exchange_that_cannot_be_reached_is_named_at_once_and_tried_for_ever():
+    report = Report()
+    feed = Feed(
+        exchange="bybit",
+        symbols=("BTCUSDT",),
+        resume={},
+        start_ms=0,
+        base_url="http://127.0.0.1:9",
+        paced=False,
+        settings=FeedSettings(stale_data_s=0.5),
+        report=report,
+    )
+    task = asyncio.create_task(feed.run())
+    async with asyncio.timeout(10):
+        while "dead_feed" not in {kind for kind, _ in report.alarms}:
+            assert await feed.next(max_rows=1, timeout_s=0.05) is None
+    assert report.alarms[0][0] == "history"
+    assert "bybit cannot be reached" in report.alarms[0][1]
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def test_an_exchange_without_a_plug_in_is_refused_by_name():

@@ -4,7 +4,14 @@ import pytest
 
 from domain.market.liveness import Pulse, Verdict, judge
 
-ALIVE = {"now_s": 1_000.0, "frame_s": 999.0, "pong_s": 999.0, "rest_s": 999.0, "candle_s": 990.0}
+ALIVE = {
+    "now_s": 1_000.0,
+    "frame_s": 999.0,
+    "pong_s": 999.0,
+    "connected_s": 500.0,
+    "rest_s": 999.0,
+    "candle_s": 990.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -17,9 +24,16 @@ ALIVE = {"now_s": 1_000.0, "frame_s": 999.0, "pong_s": 999.0, "rest_s": 999.0, "
         ({"frame_s": 870.0}, 130.0, Verdict.SILENT_SOCKET),
         # The exchange's clock stands, as that of a simulated one that waits for us: nothing can have come.
         ({"frame_s": 870.0, "pong_s": 870.0}, 0.0, Verdict.ALIVE),
+        # It was connected again just now: give it time.
+        ({"frame_s": 870.0, "pong_s": 870.0, "connected_s": 990.0}, 130.0, Verdict.ALIVE),
         ({"candle_s": 700.0}, 1.0, Verdict.QUIET),
         ({"frame_s": 700.0, "rest_s": 700.0, "candle_s": 700.0}, 300.0, Verdict.DEAD),
-        ({"frame_s": 700.0, "rest_s": 700.0, "candle_s": 700.0, "pong_s": 999.0}, 300.0, Verdict.DEAD),
+        # Neither pongs nor connecting again are data.
+        (
+            {"frame_s": 700.0, "rest_s": 700.0, "candle_s": 700.0, "pong_s": 999.0, "connected_s": 999.0},
+            300.0,
+            Verdict.DEAD,
+        ),
     ],
 )
 def test_each_silence_has_its_name(changes, exchange_passed_s, verdict):
@@ -37,6 +51,7 @@ def test_a_dead_feed_is_called_dead_in_time():
                     now_s=tenth * stale_s / 10,
                     frame_s=0.0,
                     pong_s=0.0,
+                    connected_s=0.0,
                     rest_s=0.0,
                     candle_s=0.0,
                     exchange_passed_s=0.0,
