@@ -334,8 +334,6 @@ class Feed:
         if len(outflow) < len(self._symbols) and self._settings.gather_s > 0:
             # The other symbols' minute is usually in the next frames.
             await asyncio.sleep(self._settings.gather_s)
-        # Frames of a burst that are decided but not yet laid out must not count as handed out.
-        self._settle()
         as_of_ms = None if self._paced else self._clock.now_ms
         return outflow.batch(max_rows, catch_up.horizon_ms(), as_of_ms)
 

@@ -87,6 +87,8 @@ class Outflow:
 
     def batch(self, max_rows: int, horizon_ms: int | None, as_of_ms: int | None) -> FeedBatch | None:
         """Cut a batch in time order, none of it past the horizon; None if that leaves nothing."""
+        # What frames have decided but nobody has queued yet must not count as handed out.
+        self.settle()
         candles = self._outbox.take(max_rows, horizon_ms)
         revisions = self._outbox.take_revisions()
         known_to = self.known_to()
