@@ -53,9 +53,9 @@ _QUESTIONS: dict[str, str] = {
     "last hour of all symbols": """
         SELECT count(*), avg(close) FROM "rollingChartData"
         WHERE timestamp >= to_timestamp($2) - interval '1 hour' AND length($1) > 0""",
-    "open forecasts of a symbol": """
+    "open forecasts of the last hour of a symbol": """
         SELECT * FROM "persistentForecasts" WHERE symbol = $1
-        AND created_at > to_timestamp($2) - interval '1 day' AND expires_at > to_timestamp($2)""",
+        AND created_at > to_timestamp($2) - interval '1 hour' AND expires_at > to_timestamp($2)""",
     "accuracy of a day": """
         SELECT forecast_horizon, avg((predicted_value - actual_value) ^ 2) FROM "persistentForecasts"
         WHERE forecast_type = 'price_direction' AND created_at > to_timestamp($2) - interval '1 day'
