@@ -30,6 +30,9 @@ class MarketSettings(Section):
         "binanceus", description="Whose wire protocol the simulated exchange is spoken to in."
     )
     seed: Whole = Field(7, description="Seed of the generated market.")
+    structure: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.3, description="How predictable the generated market is; 0 is a random walk."
+    )
     speed: Annotated[Annotated[float, Field(gt=0, le=1e6)] | Literal["max"], BeforeValidator(_speed)] = Field(
         1.0, description="Simulated minutes that pass in a real minute, or 'max' for as fast as it is taken."
     )

@@ -46,7 +46,7 @@ class DataSettings(Section):
     backfill_batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1000, description="Candles asked for in one request when history is fetched."
     )
-    history_days: NotNegative = Field(2, description="Days of history fetched at the very first start.")
+    history_days: NotNegative = Field(3, description="Days of history fetched at the very first start.")
     max_gap_minutes: Count = Field(
         5, description="Absent minutes in a row after which the indicators start warming again."
     )

@@ -8,7 +8,7 @@ random ends is again a Brownian motion, so the bending leaves no trace). What is
 - fat tails: Student-t shocks and a random volatility; clustering: volatility has a slow (days) and a fast
   (an hour) memory;
 - regimes: stretches of a few hours that are trending, ranging or volatile. A trending stretch lets recent
-  shocks push on, a ranging one pulls them back, by `structure`; 0 gives an unpredictable market;
+  shocks push on, a ranging one much less, by `structure`; 0 gives an unpredictable market;
 - cross-correlation: one market-wide factor moves all symbols, by each one's `beta`;
 - seasonality: volume and volatility peak in the afternoon (UTC) and ebb at weekends;
 - thin symbols have minutes without a trade: flat, zero volume.
@@ -44,11 +44,11 @@ FAST_SPREAD = 0.40
 PUSH_HALF_LIFE_MINUTES = 12.0
 MARKET_DAILY_VOLATILITY = 0.025
 TAIL_DEGREES = 5.0
-#: Mean length of a regime; then for trending, ranging, volatile: weight, volatility, sign of the push.
+#: Mean length of a regime; then for trending, ranging, volatile: weight, volatility, share of the push.
 REGIME_MINUTES = 180.0
 REGIME_WEIGHT = np.array([0.35, 0.5, 0.15])
 REGIME_VOLATILITY = np.array([1.0, 0.8, 1.7])
-REGIME_PUSH = np.array([1.0, -1.0, 0.0])
+REGIME_PUSH = np.array([1.0, 0.3, 0.6])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

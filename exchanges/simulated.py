@@ -258,7 +258,7 @@ def _exchange_of(options: argparse.Namespace) -> SimulatedExchange:
         )
     else:
         market = GeneratedMarket(symbols or list(KNOWN), seed=options.seed, structure=options.structure)
-    return SimulatedExchange(
+    exchange = SimulatedExchange(
         market,
         port=options.port,
         speed=speed_of(options.speed),
@@ -268,6 +268,8 @@ def _exchange_of(options: argparse.Namespace) -> SimulatedExchange:
         limited=not options.no_limits,
         window_minutes=options.window_minutes,
     )
+    exchange.faults.set(options.faults)
+    return exchange
 
 
 def _moment(text: str | None) -> int | None:
@@ -298,6 +300,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--clock-file", type=Path, help="keeps the virtual time over restarts")
     add("--window-minutes", type=int, default=1_500, help="lead over the acknowledged minute at max speed")
     add("--no-limits", action="store_true", help="answer any number of requests")
+    add(
+        "--faults",
+        type=json.loads,
+        default={},
+        help="switches that are on from the start, JSON as for /sim/faults",
+    )
     return parser
 
 

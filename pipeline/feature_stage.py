@@ -158,7 +158,10 @@ class FeatureStage:
         ]
 
     def _revisions(self, revised: CandleFrame) -> tuple[list[Rows], list[LogEntry]]:
-        """Mend the chart; what was computed from the old values stays, because that is what was known."""
+        """Mend the chart, also where a minute had counted as absent.
+
+        What was computed from the old values stays, because that is what was known.
+        """
         revised = revised.rows(self._owned[revised.symbol_index]) if len(revised) else revised
         if not len(revised):
             return [], []
@@ -172,6 +175,7 @@ class FeatureStage:
             "close": revised.ohlcv[:, 3],
             "volume": revised.ohlcv[:, 4],
             "origin": ["revised"] * len(revised),
+            "created_at": revised.open_time_ms + MINUTE_MS,
         }
         logs = [
             LogEntry(
@@ -184,7 +188,7 @@ class FeatureStage:
             )
             for name, t in zip(names, revised.open_time_ms, strict=True)
         ]
-        return [Rows(table="rollingChartData", op="update", columns=columns)], logs
+        return [Rows(table="rollingChartData", op="upsert", columns=columns)], logs
 
     def snapshot(self) -> bytes:
         """Write the engine's state, the waiting candles and what is known of every symbol."""

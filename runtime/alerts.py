@@ -14,6 +14,8 @@ from runtime.observer import WorkerObserver
 if TYPE_CHECKING:
     from runtime.worker import Worker
 
+DATA_QUALITY = "data_quality"
+MARKET_DATA = "market_data"
 _TRIES = 5
 _QUEUE = 1000
 _TIMEOUT_S = 10.0
@@ -28,10 +30,14 @@ class AlertObserver(WorkerObserver):
         self._waiting: asyncio.Queue[LogEntry] = asyncio.Queue(_QUEUE)
 
     def log(self, entry: LogEntry, stack_trace: str | None = None) -> None:
-        """Write the line, and queue it for the webhook if it is an alert."""
+        """Write the line, and queue it for the webhook if it is news about the data, good or bad."""
         super().log(entry, stack_trace)
-        is_alert = entry.level in ("warning", "error") or "cleared" in entry.subcategory
-        if not is_alert or self._worker.settings.monitoring.webhook_url is None:
+        if entry.category in (DATA_QUALITY, MARKET_DATA):
+            self.offer(entry)
+
+    def offer(self, entry: LogEntry) -> None:
+        """Queue an entry for the webhook, if there is one."""
+        if self._worker.settings.monitoring.webhook_url is None:
             return
         try:
             self._waiting.put_nowait(entry)

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -16,8 +17,10 @@ from redis.exceptions import RedisError
 from db.repositories import backfill, dead_letters
 from db.repositories.dead_letters import DeadLetter
 from exchanges.feed import Feed, FeedSettings, UnknownSymbolError
+from pipeline.stage import LogEntry
+from runtime.alerts import AlertObserver
 from runtime.process import StoppedError, wait_for
-from schemas.frames import MINUTE_MS
+from schemas.frames import MINUTE_MS, FeedBatch
 
 if TYPE_CHECKING:
     from runtime.worker import Worker
@@ -36,6 +39,7 @@ class Report:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self.alerts = AlertObserver(worker)
         self._letters: deque[DeadLetter] = deque(maxlen=_MOST_LETTERS)
 
     def dead_letter(self, kind: str, raw: str, symbol: str | None, error: str) -> None:
@@ -58,6 +62,15 @@ class Report:
         if symbol is not None:
             values["symbol"] = symbol
         getattr(self._worker.log, level)(message, **values)
+        if level != "info" or kind == "feed_alive":
+            entry = LogEntry(
+                level="warning" if level != "info" else "info",
+                category="market_data",
+                subcategory=kind,
+                message=message,
+                symbol=symbol,
+            )
+            self.alerts.offer(entry)
 
     def count(self, name: str, n: int) -> None:
         """Count."""
@@ -99,6 +112,22 @@ class Report:
                 )
         except (RedisError, OSError):
             self._worker.metrics.error("dead_letter_stream")
+
+
+class EventTimeFeed:
+    """A feed in a replay: its clock is the event time of its candles, at whatever speed they come."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    async def next(self, *, max_rows: int, timeout_s: float) -> FeedBatch | None:
+        """Give what is ready, without the exchange's clock."""
+        batch = await self._feed.next(max_rows=max_rows, timeout_s=timeout_s)
+        return None if batch is None else replace(batch, as_of_ms=None)
+
+    async def acknowledge(self, committed_to_ms: int) -> None:
+        """Pass it on."""
+        await self._feed.acknowledge(committed_to_ms)
 
 
 async def feed_for(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from db.partitions import maintain
-from db.repositories import checkpoints
+from db.repositories import checkpoints, dead_letters, logs
 
 if TYPE_CHECKING:
     from runtime.worker import Worker
@@ -46,6 +47,10 @@ async def keep_house(worker: Worker) -> None:
                 )
                 if not done.busy:
                     looked_at_day = event_time_ms // 86_400_000
+                if not keep_all:
+                    oldest = datetime.now(UTC) - timedelta(days=retention)
+                    await logs.drop_before(connection, oldest)
+                    await dead_letters.drop_before(connection, oldest)
                 if done.dropped or done.packed:
                     worker.log.info(
                         "old days were dropped or packed",

@@ -8,7 +8,7 @@ import aiohttp
 
 from runtime.directory import Directory
 
-_BUCKET = re.compile(r'^candle_to_row_seconds_bucket\{.*le="([^"]+)".*\}\s+(\S+)$')
+_BUCKET = re.compile(r'^tidecast_candle_to_row_seconds_bucket\{.*le="([^"]+)".*\}\s+(\S+)$')
 
 
 async def read_latency(directory: Directory, worker: str = "forecaster") -> tuple[float | None, float | None]:

@@ -47,13 +47,12 @@ class WorkerObserver:
         self, service: str, rows: int, event_time_ms: int, step_s: float, commit_s: float, age_s: float | None
     ) -> None:
         """Count a committed batch; `age_s` is how old its newest candle was by the exchange's clock."""
+        if age_s is not None:
+            self._health.details["input_age_s"] = round(age_s, 3)
         self._metrics.events(rows)
         self._metrics.step(step_s + commit_s)
         self._metrics.event_time(event_time_ms)
         self._health.last_event_time_ms = event_time_ms
-        if age_s is not None:
-            self._health.lag_s = round(age_s, 3)
-            self._metrics.lag(age_s, 0)
 
     def rows(self, table: str, count: int) -> None:
         """Count committed rows."""

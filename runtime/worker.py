@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from domain.partitioning import owned_partitions
 from runtime import process
 from runtime.directory import Directory
 from runtime.health import Health, Metrics, serve
+from runtime.lag import watch_lag
 from runtime.logs import DatabaseLog, set_up, set_up_from
 from runtime.observer import WorkerObserver
 from runtime.servers import Servers, servers_of
@@ -40,6 +42,10 @@ _PASSING = (
 Tasks = Mapping[str, Coroutine[Any, Any, None]]
 
 
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(kw_only=True)
 class Worker:
     """One process of the pipeline.
@@ -50,6 +56,8 @@ class Worker:
         Its name, also in `"recoveryState"`.
     partitions
         The partitions that this process owns.
+    market_now_ms
+        The market's clock; the feature calculator sets it to its exchange's.
     """
 
     service: str
@@ -65,6 +73,7 @@ class Worker:
     servers: Servers
     redis: Any
     prefix: str = "tidecast"
+    market_now_ms: Callable[[], int] = _wall_clock_ms
     partitions: tuple[int, ...] = field(default=())
 
     async def connect(self) -> asyncpg.Connection:
@@ -153,7 +162,7 @@ async def _work(worker: Worker, build: Build) -> None:
         worker.prefix = await _claim(worker, connection)
         await connection.close()
         worker.health.waiting_for = None
-        tasks = await build(worker)
+        tasks = {**await build(worker), "lag": watch_lag(worker)}
     except process.StoppedError:
         return
     async with asyncio.TaskGroup() as group:

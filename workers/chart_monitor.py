@@ -6,6 +6,7 @@ from the position in `"recoveryState"`. Also keeps house: drops and packs old da
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from domain.partitioning import owned_symbols
@@ -57,6 +58,7 @@ async def build(worker: Worker) -> Tasks:
             client=worker.redis,
             settings=worker.runner_settings(),
             observer=alerts,
+            clock=None if settings.market.is_simulated else _wall_clock_ms,
         )
         for partition in worker.partitions
     ]
@@ -65,6 +67,10 @@ async def build(worker: Worker) -> Tasks:
         tasks["upkeep"] = keep_house(worker)
     tasks["webhook"] = alerts.post()
     return tasks
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from domain.partitioning import owned_symbols
 from exchanges.feed import Feed
 from pipeline.feature_stage import FeatureStage
 from runtime.feature_wiring import engine_of
-from runtime.feed_wiring import Report, feed_for, serve_requests
+from runtime.feed_wiring import EventTimeFeed, Report, feed_for, serve_requests
 from runtime.pacing import Pace
 from runtime.sources import FeedSource
 from runtime.stage_runner import Free, Guide, StageRunner
@@ -38,11 +38,15 @@ async def build(worker: Worker) -> Tasks:
     for partition in worker.partitions:
         symbols = _symbols_of(worker, partition)
         feed = await feed_for(worker, symbols, await _resume(worker, partition), report)
+        worker.market_now_ms = partial(getattr, feed, "exchange_now_ms")
         runner = StageRunner(
             service=SERVICE,
             partition=partition,
             make_stage=partial(_stage, worker, partition, symbols),
-            source=FeedSource(partition=partition, feed=feed),
+            source=FeedSource(
+                partition=partition,
+                feed=EventTimeFeed(feed) if worker.settings.pipeline.replay else feed,
+            ),
             out_topic="features",
             out_key=worker.key("features", partition),
             connect=worker.connect,
@@ -55,6 +59,7 @@ async def build(worker: Worker) -> Tasks:
         tasks[f"partition {partition}"] = runner.run(worker.stop)
         tasks[f"requests {partition}"] = serve_requests(worker, symbols, feed)
     tasks["dead letters"] = report.write()
+    tasks["webhook"] = report.alerts.post()
     return tasks
 
 

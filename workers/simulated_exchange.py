@@ -6,6 +6,7 @@ A restart goes on at the virtual time kept in the folder's `exchange-clock.json`
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,21 @@ from config.ml_config import ConfigurationError, Settings, load
 from exchanges import simulated
 
 EXIT_CONFIG = 78
+#: What `market.faults` switches on: a bad day, all day. Revisions and halts would change the market itself.
+BAD_DAY = {
+    "cut": {"probability": 0.0005, "seed": 1},
+    "silence": {"probability": 0.0005, "duration_s": 1e9, "seed": 2},
+    "duplicates": {"probability": 0.02, "seed": 3},
+    "disorder": {"probability": 0.02, "seed": 4},
+    "missing": {"probability": 0.02, "seed": 5},
+    "truncated": {"probability": 0.002, "seed": 6},
+    "garbage": {"probability": 0.005, "seed": 7},
+    "429": {"probability": 0.02, "delay_s": 1, "seed": 8},
+    "5xx": {"probability": 0.02, "seed": 9},
+    "slow": {"probability": 0.02, "delay_s": 2, "seed": 10},
+    "truncated_rest": {"probability": 0.02, "seed": 11},
+    "cut_rest": {"probability": 0.02, "seed": 12},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +62,9 @@ def exchange_arguments(settings: Settings, directory: Path, port: int) -> list[s
         words += [*_moment("--from", market.from_ms), *_moment("--to", market.to_ms)]
     else:
         words += ["--market", "generated", "--seed", str(market.seed)]
-        words += ["--history-days", str(settings.data.history_days)]
+        words += ["--history-days", str(settings.data.history_days), "--structure", str(market.structure)]
+    if market.faults:
+        words += ["--faults", json.dumps(BAD_DAY)]
     if market.start_ms is not None:
         words += ["--start-ms", str(market.start_ms)]
     return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 
@@ -64,6 +65,12 @@ async def ask_for(connection: asyncpg.Connection, ids: Sequence[int] | None = No
 async def replayed(connection: asyncpg.Connection, ids: Sequence[int]) -> None:
     """Note that input was read again."""
     await connection.execute("UPDATE dead_letters SET replayed_at = now() WHERE id = ANY($1::bigint[])", ids)
+
+
+async def drop_before(connection: asyncpg.Connection, moment: datetime) -> int:
+    """Delete input that was refused before a time; returns how much it was."""
+    answer: str = await connection.execute("DELETE FROM dead_letters WHERE received_at < $1", moment)
+    return int(answer.split()[-1])
 
 
 _SELECT = "SELECT id, kind, exchange, symbol, raw, error FROM dead_letters"

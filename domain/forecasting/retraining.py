@@ -19,8 +19,9 @@ def retraining_points(
 ) -> list[int]:
     """List the retraining points in the half-open span (`after_ms`, `to_ms`], ascending.
 
-    The first point is `window_minutes` after the first candle. The later ones are the multiples of
-    `every_minutes` since the epoch, shifted by `offset_minutes`, that lie behind the first.
+    The first point is `window_minutes` after the first candle. While there is little data, more of it helps
+    most, so trainings follow whenever it has doubled, until `every_minutes` are there. The later points are
+    the multiples of `every_minutes` since the epoch, shifted by `offset_minutes`, that lie behind the first.
 
     Parameters
     ----------
@@ -38,7 +39,9 @@ def retraining_points(
             f"window_minutes={window_minutes} and every_minutes={every_minutes} must be at least 1"
         )
     initial = first_ms + window_minutes * MINUTE_MS
-    points = [initial] if after_ms < initial <= to_ms else []
+    points = [
+        point for point in _doublings(first_ms, window_minutes, every_minutes) if after_ms < point <= to_ms
+    ]
     step = every_minutes * MINUTE_MS
     shift = offset_minutes * MINUTE_MS
     start = max(initial, after_ms)
@@ -46,4 +49,13 @@ def retraining_points(
     while point <= to_ms:
         points.append(point)
         point += step
+    return sorted(set(points))
+
+
+def _doublings(first_ms: int, window_minutes: int, every_minutes: int) -> list[int]:
+    """List the points at which there is the first window of data, then twice as much, and so on."""
+    minutes = window_minutes
+    points = [first_ms + minutes * MINUTE_MS]
+    while (minutes := minutes * 2) < every_minutes:
+        points.append(first_ms + minutes * MINUTE_MS)
     return points

@@ -19,10 +19,9 @@ def ms(text: str) -> int:
 
 def test_first_point_is_one_window_after_the_first_candle_and_later_ones_are_mondays():
     first = ms("2021-04-02T00:00")
-    points = retraining_points(first, first - 1, ms("2021-04-20T00:00"), 600, WEEK)
+    points = retraining_points(first, first - 1, ms("2021-04-20T00:00"), 8000, WEEK)
     assert points == [
-        ms("2021-04-02T10:00"),
-        ms("2021-04-05T00:00"),
+        ms("2021-04-07T13:20"),
         ms("2021-04-12T00:00"),
         ms("2021-04-19T00:00"),
     ]
@@ -35,10 +34,23 @@ def test_span_is_open_at_its_beginning_and_closed_at_its_end():
     assert retraining_points(first, due, due + MINUTE, 600, WEEK) == []
 
 
+def test_young_data_is_trained_on_again_whenever_there_is_twice_as_much():
+    first = ms("2021-04-06T00:00")
+    points = retraining_points(first, first - 1, ms("2021-04-13T00:00"), 600, WEEK)
+    assert points == [
+        ms("2021-04-06T10:00"),
+        ms("2021-04-06T20:00"),
+        ms("2021-04-07T16:00"),
+        ms("2021-04-09T08:00"),
+        ms("2021-04-12T00:00"),
+        ms("2021-04-12T16:00"),
+    ]
+
+
 def test_multiple_before_the_first_point_is_skipped():
     first = ms("2021-04-04T20:00")
-    points = retraining_points(first, 0, ms("2021-04-11T00:00"), 600, WEEK)
-    assert points == [ms("2021-04-05T06:00")]
+    points = retraining_points(first, 0, ms("2021-04-11T00:00"), 8000, WEEK)
+    assert points == [ms("2021-04-10T09:20")]
 
 
 @pytest.mark.parametrize(("window", "every"), [(0, 10), (10, 0)])

@@ -1,0 +1,79 @@
+"""How far behind a worker is: event time between the newest thing known and what it has committed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from db.repositories import checkpoints
+from db.repositories.overview import read_overview
+from schemas.frames import MINUTE_MS
+from streams.topics import CONSUMERS, PRODUCER
+
+if TYPE_CHECKING:
+    from runtime.worker import Worker
+
+EVERY_S = 2.0
+
+
+async def watch_lag(worker: Worker) -> None:
+    """Measure every other second until the worker stops, for /health, /metrics and the live table."""
+    connection: asyncpg.Connection | None = None
+    while not worker.stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.stop.wait(), EVERY_S)
+        if worker.stop.is_set():
+            break
+        try:
+            if connection is None or connection.is_closed():
+                connection = await worker.connect()
+            await _measure(worker, connection)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            worker.health.lag_s = None
+    if connection is not None:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=1)
+
+
+async def _measure(worker: Worker, connection: asyncpg.Connection) -> None:
+    source = _upstream(worker.service)
+    places = await checkpoints.progress(connection, [worker.service, *([source] if source else [])])
+    mine = [_event_time(places, worker.service, partition) for partition in worker.partitions]
+    if None in mine or not mine:
+        return
+    behind_ms, behind_messages = 0, 0
+    for partition, reached_ms in zip(worker.partitions, mine, strict=True):
+        assert reached_ms is not None
+        if source is None:
+            newest_ms = worker.market_now_ms() - MINUTE_MS
+        else:
+            newest_ms = _event_time(places, source, partition) or reached_ms
+            sent, read = places.get((source, partition)), places.get((worker.service, partition))
+            if sent is not None and read is not None:
+                behind_messages += max(0, sent.outbox_sequence - read.position.sequence + 1)
+        behind_ms = max(behind_ms, newest_ms - reached_ms)
+    worker.health.lag_s = max(0.0, round(behind_ms / 1000, 1))
+    worker.health.lag_rows = behind_messages
+    worker.metrics.lag(worker.health.lag_s, behind_messages)
+    if worker.service == "chart_monitor":
+        overview = await read_overview(connection)
+        if overview.completeness is not None:
+            worker.metrics.completeness(overview.completeness)
+        worker.metrics.open_trades(overview.open_trades)
+
+
+def _upstream(service: str) -> str | None:
+    for topic, readers in CONSUMERS.items():
+        if service in readers and PRODUCER[topic] != service:
+            return PRODUCER[topic]
+    return None
+
+
+def _event_time(
+    places: dict[tuple[str, int], checkpoints.Checkpoint], service: str, partition: int
+) -> int | None:
+    place = places.get((service, partition))
+    return place.event_time_ms if place is not None else None
