@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,9 +17,9 @@ import numpy as np
 from redis.exceptions import RedisError
 
 from db.repositories import outbox
-from db.repositories.checkpoints import Position
+from db.repositories.checkpoints import Checkpoint, Position
 from schemas.events import decode, decode_feed, encode_feed
-from schemas.frames import MINUTE_MS, CandleFrame, FeatureFrame, FeedBatch
+from schemas.frames import MINUTE_MS, NULL_MS, CandleFrame, FeatureFrame, FeedBatch
 from streams import stream
 
 #: How long a reader of a silent stream waits before it looks into the outbox.
@@ -55,8 +55,8 @@ class Batch:
 class Source(Protocol):
     """Gives a stage its input in order."""
 
-    async def open(self, connection: asyncpg.Connection, position: Position) -> None:
-        """Get ready to read from a committed position."""
+    async def open(self, connection: asyncpg.Connection, at: Checkpoint) -> None:
+        """Get ready to read from what is committed."""
         ...
 
     def history(
@@ -114,11 +114,11 @@ class StreamSource:
         self._next_sequence = 1
         self._count = 64
 
-    async def open(self, connection: asyncpg.Connection, position: Position) -> None:
-        """Read from `position` on."""
-        self._position = position
+    async def open(self, connection: asyncpg.Connection, at: Checkpoint) -> None:
+        """Read from the committed position on."""
+        self._position = at.position
         self._read.clear()
-        self._next_sequence = position.sequence
+        self._next_sequence = at.position.sequence
 
     async def history(
         self, connection: asyncpg.Connection, start: Position, end: Position
@@ -176,7 +176,8 @@ class StreamSource:
         parts = [part_of(frame, row, len(frame))]
         rows = left
         earliest = _first_ms(parts[0])
-        for number, following in list(self._read)[1:]:
+        # Single rows are asked for to find or park a bad event: no other message may share its fate.
+        for number, following in list(self._read)[1:] if max_rows > 1 else ():
             late = len(following) and earliest is not None
             spans = late and int(following.open_time_ms[-1]) - int(earliest or 0) >= self._max_ms
             if rows + len(following) > max_rows or spans or following.symbols != frame.symbols:
@@ -239,12 +240,27 @@ class FeedSource:
         self._position = Position()
         self._in_hand: FeedBatch | None = None
         self._offered: Batch | None = None
+        self._committed_to_ms: dict[str, int] = {}
 
-    async def open(self, connection: asyncpg.Connection, position: Position) -> None:
-        """Go on from `position`; a batch in hand that was committed after all is let go."""
-        if self._offered is not None and position == self._offered.after:
+    async def open(self, connection: asyncpg.Connection, at: Checkpoint) -> None:
+        """Go on from what is committed; what is in hand and was committed after all is let go.
+
+        It may have been committed by this process, whose COMMIT was answered to nobody, or by another one
+        that owned the partition meanwhile. The feed is told again: that word may have been lost, too.
+        """
+        if self._offered is not None and at.position == self._offered.after:
             self.skip(self._offered)
-        self._position = position
+        self._offered = None
+        self._position = at.position
+        newest = await outbox.newest(connection, self.topic, self._partition)
+        if newest is not None:
+            entry = decode_feed(newest.payload)
+            symbols = entry.candles.symbols
+            self._committed_to_ms = dict(zip(symbols, entry.known_to_ms.tolist(), strict=True))
+        if self._in_hand is not None:
+            self._in_hand = behind(self._in_hand, self._committed_to_ms)
+        if at.event_time_ms is not None:
+            await self._feed.acknowledge(at.event_time_ms)
 
     async def history(
         self, connection: asyncpg.Connection, start: Position, end: Position
@@ -270,7 +286,8 @@ class FeedSource:
     async def read(self, connection: asyncpg.Connection, *, max_rows: int, timeout_s: float) -> Batch | None:
         """Take what the feed has, or the first part of what is in hand."""
         if self._in_hand is None:
-            self._in_hand = await self._feed.next(max_rows=max_rows, timeout_s=timeout_s)
+            fresh = await self._feed.next(max_rows=max_rows, timeout_s=timeout_s)
+            self._in_hand = None if fresh is None else behind(fresh, self._committed_to_ms)
         if self._in_hand is None:
             return None
         part = first_candles(self._in_hand, max_rows)
@@ -326,6 +343,22 @@ def without_first_candles(batch: FeedBatch, count: int) -> FeedBatch | None:
     if len(batch.candles) <= count:
         return None
     return replace(batch, candles=batch.candles.rows(slice(count, None)))
+
+
+def behind(batch: FeedBatch, committed_to_ms: Mapping[str, int]) -> FeedBatch | None:
+    """Leave out the minutes that are committed already; None if nothing is left."""
+    committed = np.array([committed_to_ms.get(s, NULL_MS) for s in batch.candles.symbols], np.int64)
+    fresh = batch.candles.open_time_ms > committed[batch.candles.symbol_index]
+    is_news = bool((batch.known_to_ms > committed).any()) or len(batch.revisions) > 0
+    if fresh.all() and is_news:
+        return batch
+    if not fresh.any() and not is_news:
+        return None
+    return replace(
+        batch,
+        candles=batch.candles.rows(fresh),
+        known_to_ms=np.maximum(batch.known_to_ms, committed),
+    )
 
 
 def _first_ms(frame: FeatureFrame) -> int | None:

@@ -23,7 +23,7 @@ from db.partitions import ensure_partitions
 from db.repositories import checkpoints, outbox
 from db.repositories.checkpoints import Checkpoint, FencedError, Position
 from pipeline.stage import LogEntry, Stage, StateVersionError, StepResult
-from runtime.sources import Batch, Source
+from runtime.sources import Batch, HistoryGoneError, Source
 from schemas.events import encode
 from schemas.frames import MINUTE_MS, NULL_MS, FeatureFrame
 from streams import stream
@@ -37,6 +37,8 @@ _LOST_SERVER = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What asyncpg says of a session that was ended in the middle of an answer.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -151,6 +153,9 @@ class StageRunner:
         Opens a database connection, waiting as long as it takes.
     client
         A Redis client.
+    clock
+        Milliseconds of the market's time, for a stage that must notice silence; None in a simulated market,
+        whose time is only what its candles say.
     """
 
     def __init__(
@@ -167,6 +172,7 @@ class StageRunner:
         settings: RunnerSettings,
         observer: Observer,
         guide: Guide | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.service = service
         self.partition = partition
@@ -179,25 +185,29 @@ class StageRunner:
         self._settings = settings
         self._observer = observer
         self._guide: Guide = guide or Free()
+        self._clock = clock
         self._at = Checkpoint()
         self._snapshot_ms: int | None = None
         self._row_limit = settings.max_batch_rows
         self._failures: dict[Position, int] = {}
-        # A start of the process counts once; starting over within it says nothing about poison.
-        self._start_counted = False
+        # Starts since anything was committed. A start of the process counts once; starting over within it
+        # says nothing about poison.
+        self._starts: int | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; a lost server or a lost partition starts over from what is committed."""
         pause_s = 0.05
         while not stop.is_set():
+            _end_if_cancelled()
+            before = self._at
             try:
                 await self._life(stop)
-                pause_s = 0.05
             except (*_LOST_SERVER, FencedError) as error:
                 self._note("warning", "connection", f"Starting over: {type(error).__name__}: {error}")
                 self._observer.status(self.service, "waiting", "postgres")
+                # The pause grows only while nothing gets done.
+                pause_s = 0.05 if self._at != before else min(pause_s * 2, 1.0)
                 await _pause(stop, pause_s)
-                pause_s = min(pause_s * 2, 1.0)
             except _StepFailedError:
                 pause_s = 0.05
 
@@ -247,12 +257,23 @@ class StageRunner:
                 stage = self._make_stage()
         relived = 0
         stepped_over = await checkpoints.parked(connection, self.service, self.partition)
-        await self._source.open(connection, self._at.position)
-        async for frame, at in self._source.history(connection, position, self._at.position):
-            await self._guide.relive(connection, frame)
-            for piece in _without(frame, at, stepped_over):
-                stage.step(piece)
-                relived += 1
+        await self._source.open(connection, self._at)
+        try:
+            async for frame, at in self._source.history(connection, position, self._at.position):
+                await self._guide.relive(connection, frame)
+                for piece in _without(frame, at, stepped_over):
+                    stage.step(piece)
+                    relived += 1
+        except HistoryGoneError as error:
+            # Other settings or another version, and what a new state would be made of is no longer kept.
+            self._note(
+                "error",
+                "recovery",
+                f"The state begins anew at the committed position and warms again ({error}); what was open"
+                " stays open. `tidecast recover` makes a new folder with a complete state.",
+            )
+            stage = self._make_stage()
+            self._snapshot_ms = None
         if self._at.event_time_ms is not None:
             self._observer.recovered(self.service, time.monotonic() - started, relived)
             self._note("info", "recovery", "Recovered from the checkpoint.", relived_messages=relived)
@@ -260,6 +281,7 @@ class StageRunner:
 
     async def _work(self, connection: asyncpg.Connection, stage: Stage[Any], stop: asyncio.Event) -> None:
         while not stop.is_set():
+            _end_if_cancelled()
             if not await self._guide.before_read(connection, self._at):
                 continue
             batch = await self._source.read(connection, max_rows=self._row_limit, timeout_s=READ_TIMEOUT_S)
@@ -274,10 +296,10 @@ class StageRunner:
                 batch = await self._source.read(connection, max_rows=allowed, timeout_s=0.0) or batch
                 if batch.rows > allowed:
                     continue
-            if not self._start_counted:
-                self._start_counted = True
-                if await self._crashed_too_often(connection, batch):
-                    continue
+            if self._starts is None:
+                self._starts = await checkpoints.count_start(connection, self.service, self.partition)
+            if self._starts > POISON_TRIES and await self._is_suspect(connection, batch):
+                continue
             await self._process(connection, stage, batch)
             # A limit lowered by a failure grows back once work goes on.
             self._row_limit = min(self._row_limit * 2, self._settings.max_batch_rows)
@@ -297,6 +319,7 @@ class StageRunner:
             await self._failed(connection, batch, error)
             raise _StepFailedError from error
         self._failures.clear()
+        self._starts = 0
         committed = time.perf_counter()
         self._observer.batch(
             self.service,
@@ -444,28 +467,29 @@ class StageRunner:
         if tries >= POISON_TRIES:
             await self._park(connection, batch, f"{type(error).__name__}: {error}")
 
-    async def _crashed_too_often(self, connection: asyncpg.Connection, batch: Batch) -> bool:
-        """Count a start with work in flight; after too many, take single events, then park the first."""
-        tries = await checkpoints.count_start(connection, self.service, self.partition)
-        if tries > 2 * POISON_TRIES and batch.rows <= 1:
-            await self._park(connection, batch, "the process died three times with this event in flight")
-            return True
-        if tries > POISON_TRIES and batch.rows > 1:
+    async def _is_suspect(self, connection: asyncpg.Connection, batch: Batch) -> bool:
+        """After too many deaths with work in flight take single events, then park the first of them."""
+        if self._row_limit > 1:
             self._row_limit = 1
+            return True
+        assert self._starts is not None
+        if self._starts > 2 * POISON_TRIES:
+            await self._park(connection, batch, "the process died three times with this event in flight")
+            self._starts = 0
             return True
         return False
 
     async def _park(self, connection: asyncpg.Connection, batch: Batch, error: str) -> None:
         """Step over an event for good: it is kept as a dead letter and never tried again."""
-        new = replace(self._at, position=batch.after)
-        position = self._at.position
+        # An event of the feed has no place in a stream: nothing has to step over it later.
+        new = self._at if batch.journal is not None else replace(self._at, position=batch.after)
         raw = batch.journal if batch.journal is not None else encode(batch.frame)
         async with connection.transaction():
             if batch.journal is None:
-                await checkpoints.park(connection, self.service, self.partition, position, error)
-                await checkpoints.advance(
-                    connection, self.service, self.partition, old=self._at, new=new, summary={"parked": error}
-                )
+                await checkpoints.park(connection, self.service, self.partition, self._at.position, error)
+            await checkpoints.advance(
+                connection, self.service, self.partition, old=self._at, new=new, summary={"parked": error}
+            )
             await connection.execute(
                 "INSERT INTO dead_letters (kind, exchange, raw, error) VALUES ($1, $2, $3, $4)",
                 "poison",
@@ -473,8 +497,7 @@ class StageRunner:
                 raw,
                 error,
             )
-        if batch.journal is None:
-            self._at = new
+        self._at = new
         self._source.skip(batch)
         self._failures.clear()
         self._note("error", "poison", f"An event was parked after repeated failures: {error}")
@@ -482,8 +505,8 @@ class StageRunner:
     def _tick(self, stage: Stage[Any]) -> None:
         """Let a stage that must notice silence look at the clock; it may alarm, but makes no rows."""
         tick = getattr(stage, "tick", None)
-        if tick is not None:
-            for entry in tick(round(time.time() * 1000)):
+        if tick is not None and self._clock is not None:
+            for entry in tick(self._clock()):
                 self._observer.log(entry)
 
     def _note(
@@ -523,6 +546,13 @@ def _span(result: StepResult, event_time_ms: int | None) -> tuple[int, int]:
         return int(out.open_time_ms.min()), int(out.open_time_ms.max())
     moment = result.event_time_ms if result.event_time_ms != NULL_MS else (event_time_ms or 0)
     return moment, moment
+
+
+def _end_if_cancelled() -> None:
+    """End a task whose cancellation was swallowed on the way: some libraries do where an answer comes too."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

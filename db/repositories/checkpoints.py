@@ -130,6 +130,8 @@ async def advance(
 ) -> None:
     """Move the position from `old` to `new`, in the caller's transaction.
 
+    Of the state's description only what `summary` names is replaced.
+
     Raises
     ------
     FencedError
@@ -140,7 +142,7 @@ async def advance(
         """
         UPDATE "recoveryState"
         SET position_sequence = $3, position_row = $4, event_time = $5, outbox_sequence = $6,
-            state_data = $7, created_at = COALESCE($5, created_at), written_at = now()
+            state_data = state_data || $7, created_at = COALESCE($5, created_at), written_at = now()
         WHERE service_name = $1 AND operation_id = $2
           AND position_sequence = $8 AND position_row = $9 AND outbox_sequence = $10
         """,
