@@ -18,6 +18,7 @@ from cli import (
     dsn,
     fingerprint,
     migrate,
+    recover,
     replay,
     sql,
     status,
@@ -45,6 +46,7 @@ app.command("down")(down.down)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("replay")(replay.replay)
+app.command("recover")(recover.recover)
 app.command("sql")(sql.sql)
 app.command("dsn")(dsn.dsn)
 app.command("fingerprint")(fingerprint.fingerprint)

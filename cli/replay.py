@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from cli.answer import give_json, progress, say, show_table
 from cli.folder import ConfigOption, JsonOption, settings_for_start
+from config.ml_config import Settings
 from db.migrate import migrate
 from db.repositories.overview import read_summary
 from domain.partitioning import owned_partitions
@@ -80,7 +82,21 @@ def replay(
             "data.history_days": "0",
         },
     )
-    folder = folder or Path("var") / f"replay-{path.resolve().name}"
+    play_into(folder or Path("var") / f"replay-{path.resolve().name}", settings, shards, as_json)
+
+
+def play_into(
+    folder: Path, settings: Settings, shards: int, as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
+    """Play what the settings name into a folder, and answer with the summary and what `more` tells.
+
+    Raises
+    ------
+    runtime.directory.DirectoryError
+        If the folder cannot be used, or belongs to another market.
+    runtime.stack.StackError
+        If processes end, or nothing moves any more.
+    """
     with occupied(folder, settings, "replay", shards=shards) as directory:
         plan = Plan(directory=directory, settings=settings, shards=shards)
         for notice in settings.notices():
@@ -90,7 +106,7 @@ def replay(
         except StoppedEarlyError as error:
             progress.print(f"{error}; the same command goes on from here", markup=False)
             raise typer.Exit(130) from None
-    answer["dir"] = str(folder)
+    answer = {**answer, "dir": str(folder), **(more or {})}
     if as_json:
         give_json(answer)
     else:
