@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ from training.checkpoints import FileCheckpoints
 _LONG_GAP_MINUTES = 5
 #: Custom indicator lengths and short gaps may stretch a feature's stated warm-up by this much.
 _WARM_UP_SLACK = 2
+#: Beginnings of calendar features' names, and the minutes after which their cycle has been seen often enough.
+_CYCLE_MINUTES = {"day_": 7 * 1440, "week_": 28 * 1440}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +211,22 @@ def _parts(request: FitRequest) -> tuple[TrainingRows, TrainingRows, TrainingRow
         ("validation rows", validation, everything),
     ):
         check_rows(rows, part=part, feature_names=request.feature_names, may_be_missing=optional)
+    hidden = unproven_cycles(request.feature_names, learn.open_time_ms)
+    for rows in (learn, stop):
+        rows.vectors[:, hidden] = np.nan
     return learn, stop, validation
+
+
+def unproven_cycles(feature_names: Sequence[str], open_time_ms: Int64) -> list[int]:
+    """List the columns of calendar features whose cycle has been seen too few times to learn from.
+
+    In a few days the time of day does not say what comes at that time; it says which day it was, and a model
+    would learn the path that the price happened to take. Such columns are hidden from training, so that no
+    tree asks for them.
+    """
+    minutes = (int(open_time_ms.max()) - int(open_time_ms.min())) // MINUTE_MS + 1
+    short = tuple(name for name, needed in _CYCLE_MINUTES.items() if minutes < needed)
+    return [column for column, name in enumerate(feature_names) if name.startswith(short)] if short else []
 
 
 def _labelled(request: FitRequest) -> tuple[Float32, Float64, Int64, Int64]:
