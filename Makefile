@@ -1,7 +1,8 @@
 # What a person needs to know of is under `make help`.
 
-DIR ?= var
 EXCHANGE ?=
+# A folder belongs to one market for ever, so a live exchange gets its own beside the simulated one's.
+DIR ?= $(if $(filter-out simulated,$(EXCHANGE)),var/$(EXCHANGE),var)
 SPEED ?=
 CONFIG ?=
 SYSTEM_PYTHON ?= python3
