@@ -10,6 +10,7 @@ import typer
 
 from config.ml_config import Settings, load
 from runtime.directory import Directory
+from runtime.extra_indicators import check_extra_indicators
 from runtime.stack import settings_file
 
 #: Read by the launcher of servers; the settings know nothing of them.
@@ -35,7 +36,9 @@ def settings_for_start(config: Path | None, overrides: dict[str, Any]) -> Settin
     config.errors.ConfigurationError
         With every mistake at once.
     """
-    return load(config, _environ(), overrides)
+    settings = load(config, _environ(), overrides)
+    check_extra_indicators(settings)
+    return settings
 
 
 def existing_folder(path: Path, config: Path | None) -> tuple[Directory, Settings]:

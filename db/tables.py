@@ -49,7 +49,7 @@ _ALL = (
         low numeric(20,8), close numeric(20,8), volume numeric(20,8), rsi numeric(10,4), macd numeric(15,8),
         bollinger_upper numeric(20,8), bollinger_lower numeric(20,8), stochastic_k numeric(10,4),
         stochastic_d numeric(10,4), volatility numeric(10,6), is_complete boolean, created_at timestamptz,
-        origin varchar(12), written_at timestamptz
+        origin varchar(12), written_at timestamptz, extra jsonb
         """,
         key="symbol, timestamp",
         day="timestamp",

@@ -7,14 +7,17 @@ the result does not depend on the order in which candles arrive.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
 from domain.features.engine import FeatureEngine, FeatureRows
+from domain.features.errors import SnapshotMismatchError
 from domain.features.schema import INDICATOR_COLUMNS
 from pipeline.stage import LogEntry, Rows, StateVersionError, StepResult
 from schemas.frames import (
@@ -24,11 +27,39 @@ from schemas.frames import (
     CandleFrame,
     FeatureFrame,
     FeedBatch,
+    Float64,
+    Int32,
     Int64,
     Origin,
 )
 
 ORIGIN_TEXT = np.array([origin.name.lower() for origin in Origin], object)
+
+
+class ExtraIndicators(Protocol):
+    """Indicators that a user has added, computed candle by candle."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the values."""
+        ...
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often each indicator raised."""
+        ...
+
+    def advance(self, *, symbol_index: Int32, open_time_ms: Int64, ohlcv: Float64) -> Float64:
+        """Process candles; a row of `columns` for each, NaN where there is no value."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """Write the whole state."""
+        ...
+
+    def restore(self, state: bytes) -> None:
+        """Take over a snapshot."""
+        ...
 
 
 class FeatureStage:
@@ -44,6 +75,8 @@ class FeatureStage:
         The symbols that features of other symbols look at.
     engine
         A fresh engine over `symbols`.
+    user_indicators
+        Computes what a user has added, over `symbols`; None where nothing is added.
     """
 
     name = "feature"
@@ -56,11 +89,13 @@ class FeatureStage:
         owned: Sequence[str],
         references: Sequence[str],
         engine: FeatureEngine,
+        user_indicators: ExtraIndicators | None = None,
     ) -> None:
         self._symbols = symbols
         self._owned = np.array([symbol in set(owned) for symbol in symbols])
         self._references = np.array([symbol in set(references) for symbol in symbols])
         self._engine = engine
+        self._extra = user_indicators
         self._known_to = np.full(len(symbols), NULL_MS, np.int64)
         self._waiting = CandleFrame.empty(symbols)
         self._settings = hashlib.sha256(
@@ -85,13 +120,14 @@ class FeatureStage:
         complete_to = self._complete_to()
         mine = self._owned[candles.symbol_index]
         frame = self._frame(candles, computed, mine, complete_to, batch.as_of_ms)
+        extra, failed = self._user_indicators(frame)
         rows, logs = self._revisions(batch.revisions)
         return StepResult(
-            rows=[*self._rows(frame, computed.indicators[mine]), *rows],
+            rows=[*self._rows(frame, computed.indicators[mine], extra), *rows],
             # Without rows it still says that minutes are absent for good.
             out=frame if len(frame) or complete_to > complete_before else None,
             event_time_ms=complete_to,
-            logs=logs,
+            logs=[*failed, *logs],
         )
 
     def _complete_to(self) -> int:
@@ -125,7 +161,39 @@ class FeatureStage:
             as_of_ms=as_of,
         )
 
-    def _rows(self, frame: FeatureFrame, indicators: np.ndarray[Any, Any]) -> list[Rows]:
+    def _user_indicators(self, frame: FeatureFrame) -> tuple[list[dict[str, float | None]], list[LogEntry]]:
+        """Compute by name what a user has added; tells of each indicator that raises for the first time."""
+        if self._extra is None:
+            return [], []
+        before = dict(self._extra.failures)
+        values = self._extra.advance(
+            symbol_index=frame.symbol_index, open_time_ms=frame.open_time_ms, ohlcv=frame.ohlcv
+        )
+        rows = [
+            {
+                name: None if math.isnan(value) else value
+                for name, value in zip(self._extra.columns, row, strict=True)
+            }
+            for row in values.tolist()
+        ]
+        logs = [
+            LogEntry(
+                level="warning",
+                category="feature_calculation",
+                subcategory="user_indicator",
+                message=f"The indicator {name} raised on these candles; its values are missing there.",
+            )
+            for name, count in self._extra.failures.items()
+            if count and not before[name]
+        ]
+        return rows, logs
+
+    def _rows(
+        self,
+        frame: FeatureFrame,
+        indicators: np.ndarray[Any, Any],
+        extra: list[dict[str, float | None]],
+    ) -> list[Rows]:
         if not len(frame):
             return []
         symbol = np.array(self._symbols, object)[frame.symbol_index]
@@ -144,6 +212,8 @@ class FeatureStage:
             "origin": ORIGIN_TEXT[frame.origin],
             "created_at": frame.open_time_ms + MINUTE_MS,
         }
+        if self._extra is not None:
+            chart["extra"] = extra
         vectors = {
             "symbol": symbol,
             "timestamp": frame.open_time_ms,
@@ -193,8 +263,10 @@ class FeatureStage:
     def snapshot(self) -> bytes:
         """Write the engine's state, the waiting candles and what is known of every symbol."""
         waiting = self._waiting
+        extra = {} if self._extra is None else {"extra": self._extra.snapshot()}
         return msgspec.msgpack.encode(
             {
+                **extra,
                 "settings": self._settings,
                 "engine": self._engine.snapshot(),
                 "known_to": self._known_to.astype("<i8").tobytes(),
@@ -206,7 +278,7 @@ class FeatureStage:
         )
 
     def restore(self, state: bytes) -> None:
-        """Take over a snapshot of the same settings.
+        """Take over a snapshot of the same settings; user-added indicators may differ, and then warm anew.
 
         Raises
         ------
@@ -225,6 +297,10 @@ class FeatureStage:
             ohlcv=np.frombuffer(parts["ohlcv"], "<f8").reshape(-1, 5).copy(),
             origin=np.frombuffer(parts["origin"], "i1").astype(np.int8),
         )
+        if self._extra is not None and "extra" in parts:
+            # Of other ones: a short window, for which the vectors shall not begin anew.
+            with contextlib.suppress(SnapshotMismatchError):
+                self._extra.restore(parts["extra"])
 
     def summary(self) -> dict[str, Any]:
         """Tell how many candles wait for a reference symbol, and how far each symbol is known."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,16 +19,19 @@ from db.repositories import outbox
 from domain.partitioning import owned_symbols
 from exchanges.feed import Feed
 from pipeline.feature_stage import FeatureStage
+from runtime.extra_indicators import check_extra_indicators, extra_indicators_of
 from runtime.feature_wiring import engine_of
 from runtime.feed_wiring import EventTimeFeed, Report, feed_for, serve_requests
 from runtime.pacing import Pace
 from runtime.sources import FeedSource
-from runtime.stage_runner import Free, Guide, StageRunner
+from runtime.stage_runner import Free, Guide, RunnerSettings, StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.events import decode_feed
 from schemas.frames import NULL_MS
 
 SERVICE = "feature_calculator"
+#: Candles in a batch at most where a slow library computes what a user has added: the loop has to breathe.
+_SLOW_BATCH_ROWS = 200
 FOLLOWERS = ["ml_trainer", "ml_inference", "forecaster", "chart_monitor"]
 
 
@@ -35,6 +39,7 @@ async def build(worker: Worker) -> Tasks:
     """Wire a feed and a runner per partition."""
     tasks: dict[str, Coroutine[Any, Any, None]] = {}
     report = Report(worker)
+    check_extra_indicators(worker.settings)
     for partition in worker.partitions:
         symbols = _symbols_of(worker, partition)
         feed = await feed_for(worker, symbols, await _resume(worker, partition), report)
@@ -51,7 +56,7 @@ async def build(worker: Worker) -> Tasks:
             out_key=worker.key("features", partition),
             connect=worker.connect,
             client=worker.redis,
-            settings=worker.runner_settings(),
+            settings=_runner_settings(worker),
             observer=worker.observer,
             guide=_guide(worker, partition),
         )
@@ -74,7 +79,20 @@ def _stage(worker: Worker, partition: int, symbols: tuple[str, ...]) -> FeatureS
     settings = worker.settings
     engine = engine_of(settings, symbols)
     owned = owned_symbols(settings.symbols, partition, settings.pipeline.partitions)
-    return FeatureStage(symbols=symbols, owned=owned, references=engine.references, engine=engine)
+    return FeatureStage(
+        symbols=symbols,
+        owned=owned,
+        references=engine.references,
+        engine=engine,
+        user_indicators=extra_indicators_of(settings, symbols),
+    )
+
+
+def _runner_settings(worker: Worker) -> RunnerSettings:
+    limits = worker.runner_settings()
+    if not worker.settings.features.extra_indicators:
+        return limits
+    return replace(limits, max_batch_rows=min(limits.max_batch_rows, _SLOW_BATCH_ROWS))
 
 
 def _guide(worker: Worker, partition: int) -> Guide:

@@ -250,6 +250,16 @@ def test_all_mistakes_in_the_settings_are_told_at_once_with_78_before_anything_s
     assert not folder.exists()
 
 
+def test_an_unknown_indicator_is_told_with_78_and_the_nearest_before_anything_starts(folder: Path) -> None:
+    config = folder.parent / "wrong.toml"
+    config.write_text('[features]\nextra_indicators = ["supertrendd"]\n')
+    result = tidecast("up", "--no-workers", "--dir", folder, "--config", config)
+    assert result.returncode == 78
+    for word in ("features.extra_indicators", "supertrendd", "supertrend or"):
+        assert word in " ".join(result.stderr.split())
+    assert not folder.exists()
+
+
 def test_a_folder_of_another_market_is_refused(stopped: Path) -> None:
     result = tidecast("up", "--no-workers", "--dir", stopped, "--exchange", "binanceus")
     assert result.returncode == 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from db.copy import Columns, write
+from db.fingerprint import differing, fingerprint
 from db.partitions import ensure_partitions
 from schemas.frames import NULL_MS
 
@@ -171,6 +172,22 @@ async def test_a_minute_is_written_once(database: asyncpg.Connection) -> None:
     await put(database, "rollingChartData", "insert", **candles([T0]))
     with pytest.raises(asyncpg.UniqueViolationError):
         await put(database, "rollingChartData", "insert", **candles([T0]))
+
+
+async def test_added_indicators_are_kept_by_name_and_count_in_the_fingerprint(
+    database: asyncpg.Connection,
+) -> None:
+    await put(database, "rollingChartData", "insert", **candles([T0]))
+    without = await fingerprint(database)
+    extra = [{"EMA_10": 1.5, "WILLR_14": None}]
+    await put(
+        database, "rollingChartData", "update", symbol=["BTCUSDT"], timestamp=np.array([T0]), extra=extra
+    )
+    assert await database.fetchval('SELECT extra FROM "rollingChartData"') == extra[0]
+    assert differing(without, await fingerprint(database)) == ["rollingChartData"]
+    await put(database, "rollingChartData", "insert", **candles([T0 + 60_000]))
+    rows = await database.fetch('SELECT extra FROM "rollingChartData" ORDER BY timestamp')
+    assert [row["extra"] for row in rows] == [extra[0], None]
 
 
 async def test_mistakes_in_the_columns_are_named(database: asyncpg.Connection) -> None:
