@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from db.repositories import deployment
 from domain.partitioning import owned_symbols
 from pipeline.forecast_stage import ForecastStage
 from runtime.sources import StreamSource
@@ -19,8 +20,13 @@ SERVICE = "forecaster"
 
 
 async def build(worker: Worker) -> Tasks:
-    """Wire one runner per partition."""
+    """Tell the view how confidence decays, and wire one runner per partition."""
     settings = worker.settings
+    connection = await worker.connect()
+    try:
+        await deployment.set_confidence_decay(connection, settings.forecasting.confidence_decay)
+    finally:
+        await connection.close()
 
     def make_stage(partition: int) -> ForecastStage:
         return ForecastStage(

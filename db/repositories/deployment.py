@@ -65,3 +65,18 @@ async def claim(connection: asyncpg.Connection, identity: Identity) -> datetime:
         raise OtherMarketError(f"this database holds {differences}: use another folder or database")
     born: datetime = row["created_at"]
     return born
+
+
+async def set_confidence_decay(connection: asyncpg.Connection, decay: float) -> None:
+    """Leave for readers of `"persistentForecastsNow"` how fast the confidence of a forecast decays.
+
+    Parameters
+    ----------
+    connection
+        To a database that is claimed.
+    decay
+        Share of the confidence left after each minute, above 0 and at most 1.
+    """
+    await connection.execute(
+        "UPDATE deployment SET confidence_decay = $1 WHERE confidence_decay <> $1", decay
+    )

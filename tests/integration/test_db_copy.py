@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from db.copy import Columns, write
 from db.fingerprint import differing, fingerprint
 from db.partitions import ensure_partitions
+from db.repositories import deployment
 from schemas.frames import NULL_MS
 
 T0 = 1_617_321_600_000  # 2021-04-02, midnight
@@ -215,3 +217,31 @@ async def test_open_forecasts_lose_confidence_as_the_candles_go_on(database: asy
     )
     # four minutes later, by the simulated clock: 60 * 0.95 ** 4, and 60 * 0.95 ** (4 / 4)
     assert [tuple(row) for row in rows] == [(5, Decimal("48.87"), 60), (240, Decimal("57.00"), 60)]
+
+
+@dataclass(frozen=True)
+class Identity:
+    exchange: str = "simulated"
+    market: str = "generated"
+    seed: int = 1
+    partitions: int = 1
+
+
+async def test_how_fast_confidence_decays_is_the_setting_that_the_forecaster_left(
+    database: asyncpg.Connection,
+) -> None:
+    await deployment.claim(database, Identity())
+    await put(database, "persistentForecasts", "insert", **forecasts([T0]))
+    await put(
+        database, "recoveryState", "insert",
+        service_name=["s"], operation_id=["o"], checkpoint_type=["intermediate"], event_time=[T0 + 180_000],
+    )  # fmt: skip
+    found = []
+    for decay in (None, 0.5, 1.0, 0.95):
+        if decay is not None:
+            await deployment.set_confidence_decay(database, decay)
+        found.append(await database.fetchval('SELECT confidence FROM "persistentForecastsNow"'))
+    # four minutes later: 60 * decay ** 4
+    assert found == [Decimal("48.87"), Decimal("3.75"), Decimal(60), Decimal("48.87")]
+    with pytest.raises(asyncpg.CheckViolationError, match="deployment_decay"):
+        await deployment.set_confidence_decay(database, 0.0)
