@@ -218,8 +218,8 @@ async def _wait_for_tables(worker: Worker, connection: asyncpg.Connection) -> No
     """Wait until the database is migrated; the launcher, or `tidecast migrate`, does that."""
 
     async def attempt() -> None:
-        if await connection.fetchval("SELECT to_regclass('deployment')") is None:
-            raise OSError("the tables are not there yet: `tidecast migrate` makes them")
+        if not await deployment.is_migrated(connection):
+            raise OSError("the tables are not there yet, or older: `tidecast migrate` mends that")
 
     await process.wait_for("the tables", attempt, stop=worker.stop, log=worker.log)
 

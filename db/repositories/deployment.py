@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import asyncpg
+
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 class Identity(Protocol):
@@ -34,6 +37,17 @@ class Identity(Protocol):
 
 class OtherMarketError(RuntimeError):
     """The database holds the rows of another market, which must not mix with ours."""
+
+
+async def is_migrated(connection: asyncpg.Connection) -> bool:
+    """Tell whether the tables are as this program wants them, or newer."""
+    if await connection.fetchval("SELECT to_regclass('_yoyo_migration')") is None:
+        return False
+    newest = max(path.stem for path in _MIGRATIONS.glob("*.sql"))
+    known: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM _yoyo_migration WHERE migration_id = $1)", newest
+    )
+    return known
 
 
 async def claim(connection: asyncpg.Connection, identity: Identity) -> datetime:

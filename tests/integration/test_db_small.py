@@ -44,6 +44,19 @@ async def test_a_database_belongs_to_the_market_that_it_was_born_for(database: a
         await deployment.claim(database, Identity(market="live", seed=2))
 
 
+async def test_tables_older_than_the_program_are_not_worked_with(
+    database: asyncpg.Connection, empty_database_url: str
+) -> None:
+    assert await deployment.is_migrated(database)
+    await database.execute(
+        "DELETE FROM _yoyo_migration WHERE migration_id = (SELECT max(migration_id) FROM _yoyo_migration)"
+    )
+    assert not await deployment.is_migrated(database)
+    empty = await connect(empty_database_url)
+    assert not await deployment.is_migrated(empty)
+    await empty.close()
+
+
 async def test_log_lines_are_written_together_and_found_by_trouble(database: asyncpg.Connection) -> None:
     lines = [
         Record(context={"a": [1, None]}, stack_trace="x" * 9000),
