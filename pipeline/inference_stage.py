@@ -79,7 +79,6 @@ class InferenceStage:
         self._horizons = tuple(horizons)
         self._max_age_ms = int(max_prediction_age_s * 1000)
         self._models: tuple[ServingModel, ...] = ()
-        self.first_minute_ms: int | None = None
         #: Names of the models that were seen, kept with the checkpoint.
         self.known_models: Callable[[], list[str]] = list
 
@@ -102,8 +101,6 @@ class InferenceStage:
         answers.reason[~batch.is_complete] = Reason.WARMING
         too_old = (batch.age_ms() > self._max_age_ms)[:, None] & (answers.reason == Reason.NONE)
         answers.reason[too_old] = Reason.TOO_OLD
-        if self.first_minute_ms is None and len(batch):
-            self.first_minute_ms = int(batch.open_time_ms[0])
         return StepResult(
             out=_with_answers(batch, self._horizons, answers, tuple(versions)),
             event_time_ms=batch.complete_to_ms,
@@ -146,8 +143,8 @@ class InferenceStage:
         return chosen
 
     def snapshot(self) -> bytes:
-        """Write the horizons and the first minute; predictions need no other memory."""
-        return msgspec.msgpack.encode({"horizons": self._horizons, "first_minute_ms": self.first_minute_ms})
+        """Write the horizons; predictions need no memory."""
+        return msgspec.msgpack.encode({"horizons": self._horizons})
 
     def restore(self, state: bytes) -> None:
         """Check that the snapshot is of the same horizons.
@@ -160,7 +157,6 @@ class InferenceStage:
         parts = msgspec.msgpack.decode(state)
         if tuple(parts["horizons"]) != self._horizons:
             raise StateVersionError("the snapshot was written for other horizons")
-        self.first_minute_ms = parts["first_minute_ms"]
 
     def summary(self) -> dict[str, Any]:
         """Name the models in place and those that were ever seen."""

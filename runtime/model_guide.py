@@ -40,6 +40,11 @@ class GuideSettings:
     ----------
     partition
         Of the stage.
+    trainer_partition
+        The partition in which the trainer asks for the models that serve here: pooled trainings are asked
+        for once, by the first partition.
+    trained
+        What those trainings are of: `ALL`, or the partition's own symbols.
     replay
         Whether time stands still while a model is trained.
     window_minutes, every_minutes
@@ -51,6 +56,8 @@ class GuideSettings:
     """
 
     partition: int
+    trainer_partition: int
+    trained: tuple[str, ...]
     replay: bool
     window_minutes: int
     every_minutes: int
@@ -71,8 +78,6 @@ class ModelGuide:
         A structlog logger.
     serve
         Hands models to the stage that is in use.
-    first_minute
-        Gives the first minute that the stage ever saw, None before.
     """
 
     def __init__(
@@ -82,13 +87,12 @@ class ModelGuide:
         store: ArtifactStore,
         log: Any,
         serve: Callable[[list[ServingModel]], None],
-        first_minute: Callable[[], int | None],
     ) -> None:
         self._settings = settings
         self._store = store
         self._log = log
         self._serve = serve
-        self._first_minute = first_minute
+        self._begun_ms: int | None = None
         self._loaded: dict[str, ServedModel | None] = {}
         self._served: list[ServingModel] | None = None
         self._settled_ms: int | None = None
@@ -123,8 +127,9 @@ class ModelGuide:
 
     async def _settled_rows(self, connection: asyncpg.Connection, frame: FeatureFrame, first_ms: int) -> int:
         """Count the leading rows before the next point at which a model may change."""
-        begun = self._first_minute()
-        begun = int(frame.open_time_ms[0]) if begun is None else begun
+        begun = await self._first_minute(connection)
+        if begun is None:
+            return 0
         delay_ms = self._settings.delay_minutes * MINUTE_MS
         settled = self._settled_ms if self._settled_ms is not None else begun
         due = self._points(begun, settled, first_ms - delay_ms)
@@ -132,10 +137,12 @@ class ModelGuide:
             if not await self._ended(connection, due[-1]):
                 return 0
             self._settled_ms = due[-1]
+            self._begun_ms = begun
             await self._acknowledge_late(connection)
             await self._refresh(connection, frame.schema_hash)
         after = max(self._settled_ms or begun, first_ms - delay_ms)
-        last_ms = int(frame.open_time_ms[-1]) + MINUTE_MS
+        # Joined messages are not sorted by time: a late symbol may come last.
+        last_ms = int(frame.open_time_ms.max()) + MINUTE_MS
         coming = self._points(begun, after, last_ms - delay_ms)
         if not coming:
             return len(frame)
@@ -151,10 +158,24 @@ class ModelGuide:
     async def _ended(self, connection: asyncpg.Connection, point_ms: int) -> bool:
         """Tell whether the trainer has come to a point and its trainings have ended."""
         places = await checkpoints.progress(connection, [TRAINER])
-        place = places.get((TRAINER, self._settings.partition))
+        place = places.get((TRAINER, self._settings.trainer_partition))
         if place is None or place.event_time_ms is None or place.event_time_ms < point_ms:
             return False
-        return await jobs.unfinished_up_to(connection, point_ms) == 0
+        return await jobs.unfinished_up_to(connection, point_ms, symbols=self._settings.trained) == 0
+
+    async def _first_minute(self, connection: asyncpg.Connection) -> int | None:
+        """Read the first minute of the market as the trainer saw it, from which it counts; None before."""
+        if self._begun_ms is not None:
+            return self._begun_ms
+        first: str | None = await connection.fetchval(
+            """
+            SELECT state_data->>'first_minute_ms' FROM "recoveryState"
+            WHERE service_name = $1 AND partition = $2 AND checkpoint_type = 'intermediate'
+            """,
+            TRAINER,
+            self._settings.trainer_partition,
+        )
+        return None if first is None else int(first)
 
     # --- live ---
 

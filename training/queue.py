@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,6 +50,8 @@ class TrainingQueue:
         How often a running job says that it is alive.
     on_event
         For logs and metrics: `started`, `completed`, `failed`, `requeued`, `lost`.
+    partitions
+        Those whose vectors a training over all symbols needs.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class TrainingQueue:
         poll_s: float = 1.0,
         heartbeat_s: float = 5.0,
         on_event: OnEvent | None = None,
+        partitions: Sequence[int] = (),
     ) -> None:
         self._pool = pool
         self._handler = handler
         self._max_concurrent = max_concurrent
+        self._partitions = tuple(partitions)
         self._poll_s = poll_s
         self._heartbeat_s = heartbeat_s
         self._tell: OnEvent = on_event if on_event is not None else _silent
@@ -120,7 +124,7 @@ class TrainingQueue:
         while True:
             self._woken.clear()
             async with self._pool.acquire() as connection:
-                job = await jobs.claim(connection, place)
+                job = await jobs.claim(connection, place, partitions=self._partitions)
             if job is None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_s):

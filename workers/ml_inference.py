@@ -7,13 +7,16 @@ Reads the stream `features`; asks the models in production through ONNX Runtime,
 
 from __future__ import annotations
 
+from functools import partial
+
 from artifacts.store import ArtifactStore
+from db.repositories import trades
 from domain.features.schema import NAMES
-from domain.partitioning import owned_symbols
+from domain.partitioning import owned_partitions, owned_symbols
 from domain.trading.costs import Costs
 from domain.trading.trade import Exits
 from pipeline.chain import Chain
-from pipeline.inference_stage import InferenceStage, ServingModel
+from pipeline.inference_stage import ALL_SYMBOLS, InferenceStage, ServingModel
 from pipeline.trade_stage import Strategy, TradeStage
 from runtime.model_guide import GuideSettings, ModelGuide
 from runtime.prediction_cache import CachingRunner
@@ -33,6 +36,9 @@ async def build(worker: Worker) -> Tasks:
 
 def _runner(worker: Worker, partition: int) -> StageRunner:
     settings = worker.settings
+    per_symbol = settings.training.per_symbol
+    everywhere = owned_partitions(settings.symbols, settings.pipeline.partitions, 0, 1)
+    owned = owned_symbols(settings.symbols, partition, settings.pipeline.partitions)
     in_use: list[InferenceStage] = []
     at_hand: list[list[ServingModel]] = [[]]
 
@@ -43,6 +49,8 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
     guide = ModelGuide(
         settings=GuideSettings(
             partition=partition,
+            trainer_partition=partition if per_symbol else everywhere[0],
+            trained=owned if per_symbol else (ALL_SYMBOLS,),
             replay=settings.pipeline.replay,
             window_minutes=settings.training.window_size,
             every_minutes=settings.training.retrain_every_minutes,
@@ -52,7 +60,6 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         store=ArtifactStore(worker.directory.models),
         log=worker.log,
         serve=serve,
-        first_minute=lambda: in_use[-1].first_minute_ms,
     )
 
     def make_stage() -> Chain:
@@ -85,6 +92,10 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         settings=worker.runner_settings(),
         observer=worker.observer,
         guide=guide,
+        give_up=partial(
+            trades.give_up,
+            symbols=owned_symbols(settings.symbols, partition, settings.pipeline.partitions),
+        ),
     )
 
 

@@ -104,6 +104,7 @@ async def _train(worker: Worker, everywhere: tuple[int, ...]) -> None:
             max_concurrent=concurrent,
             poll_s=0.2,
             on_event=partial(_tell, worker),
+            partitions=everywhere,
         )
         running = asyncio.create_task(queue.run())
         stopped = asyncio.create_task(worker.stop.wait())

@@ -85,10 +85,14 @@ async def enqueue(connection: asyncpg.Connection, request: TrainRequest) -> int 
 
 
 async def claim(
-    connection: asyncpg.Connection, worker_id: str, job_types: Sequence[str] = ("TRAIN",)
+    connection: asyncpg.Connection,
+    worker_id: str,
+    job_types: Sequence[str] = ("TRAIN",),
+    partitions: Sequence[int] = (),
 ) -> Job | None:
     """Take the next job; None if there is none.
 
+    A training over all symbols is given out once the vectors of all `partitions` have come to its time.
     Trainings of one symbol, horizon and type are given out in the order of their time, and the next only once
     the one before has ended, because promotions must run in that order.
     """
@@ -104,12 +108,17 @@ async def claim(
                   AND earlier.job_type = job.job_type AND earlier.symbol = job.symbol
                   AND earlier.forecast_horizon = job.forecast_horizon
                   AND earlier.train_model_type = job.train_model_type)
+              AND (job.symbol IS DISTINCT FROM 'ALL' OR cardinality($3::int[]) = (
+                SELECT count(*) FROM "recoveryState" AS place
+                WHERE place.service_name = 'feature_calculator' AND place.checkpoint_type = 'intermediate'
+                  AND place.partition = ANY($3) AND place.event_time >= job.train_at))
             ORDER BY priority, train_at, created_at, id
             FOR UPDATE SKIP LOCKED LIMIT 1)
         RETURNING *
         """,
         worker_id,
         list(job_types),
+        list(partitions),
     )
     return None if row is None else _job(row)
 

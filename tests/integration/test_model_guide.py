@@ -1,0 +1,324 @@
+"""Which models serve, and when inference waits for them, against a real registry."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import numpy as np
+import pytest
+import structlog
+
+from artifacts.store import ArtifactStore
+from db.repositories import checkpoints, jobs, models
+from db.repositories.checkpoints import Checkpoint, Position
+from domain.models.card import ModelCard
+from domain.models.graph import with_card
+from domain.models.last_value import FAMILY
+from domain.models.model import TrainingRows
+from pipeline.inference_stage import ServingModel
+from runtime.model_guide import GuideSettings, ModelGuide
+from runtime.sources import Batch
+from schemas.frames import MINUTE_MS, FeatureFrame
+
+T0 = 1_617_321_600_000
+NAMES = ("a", "b")
+WINDOW, EVERY, DELAY = 60, 10_080, 2
+
+
+def at(minute: int) -> int:
+    return T0 + minute * MINUTE_MS
+
+
+def batch(*minutes: int, age_ms: int = 0) -> Batch:
+    times = np.array([at(minute) for minute in minutes], np.int64)
+    count = len(minutes)
+    frame = FeatureFrame(
+        symbols=("BTCUSDT",),
+        symbol_index=np.zeros(count, np.int32),
+        open_time_ms=times,
+        ohlcv=np.ones((count, 5)),
+        origin=np.zeros(count, np.int8),
+        vector=np.zeros((count, len(NAMES)), np.float32),
+        is_complete=np.ones(count, np.bool_),
+        complete_to_ms=int(times.max()) if count else T0,
+        schema_hash="h",
+        as_of_ms=times + MINUTE_MS + age_ms,
+    )
+    return Batch(frame=frame, rows=count, after=Position(2, 0))
+
+
+class Stand:
+    """A guide, its store and its registry."""
+
+    def __init__(self, connection: asyncpg.Connection, folder: Path) -> None:
+        self.connection = connection
+        self.store = ArtifactStore(folder)
+        self.served: list[ServingModel] = []
+
+    def guide(self, *, replay: bool = True, **changes: Any) -> ModelGuide:
+        values: dict[str, Any] = {
+            "partition": 0,
+            "trainer_partition": 0,
+            "trained": ("ALL",),
+            "replay": replay,
+            "window_minutes": WINDOW,
+            "every_minutes": EVERY,
+            "delay_minutes": DELAY,
+            "feature_names": NAMES,
+        }
+        return ModelGuide(
+            settings=GuideSettings(**values | changes),
+            store=self.store,
+            log=structlog.get_logger(),
+            serve=self._serve,
+        )
+
+    def _serve(self, found: list[ServingModel]) -> None:
+        self.served = found
+
+    @property
+    def names(self) -> list[str]:
+        return [model.version for model in self.served]
+
+    async def commit(self, service: str, minute: int | None, *, partition: int = 0, **summary: Any) -> None:
+        """Say how far a service is."""
+        await checkpoints.count_start(self.connection, service, partition)
+        old = await checkpoints.load(self.connection, service, partition)
+        new = Checkpoint(
+            position=Position(old.position.sequence + 1, 0),
+            event_time_ms=None if minute is None else at(minute),
+        )
+        await checkpoints.advance(self.connection, service, partition, old=old, new=new, summary=summary)
+
+    async def trainer(self, minute: int, partition: int = 0) -> None:
+        await self.commit("ml_trainer", minute, partition=partition, first_minute_ms=T0)
+
+    async def ask(self, minute: int, symbol: str = "ALL") -> int:
+        number = await jobs.enqueue(
+            self.connection,
+            jobs.TrainRequest(
+                symbol=symbol,
+                forecast_horizon=5,
+                model_type="xgboost",
+                train_at_ms=at(minute),
+                train_start_ms=T0,
+                train_end_ms=at(minute),
+            ),
+        )
+        assert number is not None
+        return number
+
+    async def end(self, *, failed: bool = False) -> None:
+        job = await jobs.claim(self.connection, "me")
+        assert job is not None
+        if failed:
+            await jobs.fail(self.connection, job, "no luck")
+        else:
+            await jobs.finish(self.connection, job)
+
+    async def promote(self, version: str, minute: int, *, tampered: bool = False) -> None:
+        """Put a model into production from a minute's event time on."""
+        payload = graph(version)
+        self.store.write(f"{version}.onnx", payload)
+        if tampered:
+            (self.store.folder / f"{version}.onnx").write_bytes(payload[:-10])
+        async with self.connection.transaction():
+            number = await models.register(
+                self.connection,
+                models.NewModel(
+                    model_version=version,
+                    model_type="xgboost",
+                    symbol="ALL",
+                    forecast_horizon=5,
+                    train_start_ms=T0,
+                    train_end_ms=at(minute),
+                    artifact_path=f"{version}.onnx",
+                    artifact_sha256=hashlib.sha256(payload).hexdigest(),
+                    schema_hash="h",
+                    rmse=1.0,
+                    mae=1.0,
+                    baseline_rmse=2.0,
+                ),
+            )
+            await models.promote(self.connection, number, at(minute))
+
+
+def graph(version: str) -> bytes:
+    rows = TrainingRows(
+        vectors=np.zeros((4, len(NAMES)), np.float32),
+        target_pct=np.array([1.0, 1.0, -1.0, 1.0], np.float32),
+        open_time_ms=np.arange(4) * MINUTE_MS,
+    )
+    fitted = FAMILY.fit(
+        train=rows,
+        validation=rows,
+        settings={},
+        seed=1,
+        progress=lambda fraction, message: None,
+        cancelled=lambda: False,
+    )
+    card = ModelCard(
+        family="last_value",
+        symbol="ALL",
+        horizon_minutes=5,
+        trained_to_ms=T0,
+        feature_names=NAMES,
+        schema_hash="h",
+        seed=1,
+        settings={"version": version},
+        best_iteration=0,
+        native_sha256="0" * 64,
+    )
+    return with_card(fitted.graph, card)
+
+
+@pytest.fixture
+def stand(database: asyncpg.Connection, tmp_path: Path) -> Stand:
+    return Stand(database, tmp_path / "models")
+
+
+# --- in a replay ---
+
+
+async def test_nothing_is_served_before_the_trainer_has_begun(stand: Stand) -> None:
+    guide = stand.guide()
+    assert await guide.allow(stand.connection, batch(0, 1)) == 0
+    await stand.trainer(0)
+    assert await guide.allow(stand.connection, batch(0, 1)) == 2
+
+
+async def test_a_batch_ends_before_the_minute_at_which_a_model_may_begin(stand: Stand) -> None:
+    guide = stand.guide()
+    await stand.trainer(40)
+    # Trained at minute 60, in use 2 minutes later: that is the event time of candle 61.
+    assert await guide.allow(stand.connection, batch(*range(50, 70))) == 11
+    assert await guide.allow(stand.connection, batch(*range(50, 61))) == 11
+
+
+async def test_a_late_symbol_at_the_end_of_a_batch_does_not_hide_the_point(stand: Stand) -> None:
+    guide = stand.guide()
+    await stand.trainer(40)
+    assert await guide.allow(stand.connection, batch(59, 60, 61, 62, 10)) == 2
+
+
+async def test_inference_waits_until_the_trainer_has_come_and_its_trainings_have_ended(
+    stand: Stand,
+) -> None:
+    guide = stand.guide()
+    connection = stand.connection
+    await stand.trainer(59)
+    assert await guide.allow(connection, batch(61, 62)) == 0, "the trainer has not come to minute 60"
+    await stand.ask(60)
+    await stand.trainer(60)
+    assert await guide.allow(connection, batch(61, 62)) == 0, "the training is under way"
+    await stand.promote("m1", 62)
+    await stand.end()
+    assert await guide.allow(connection, batch(61, 62)) == 2
+    assert stand.names == ["m1"]
+
+
+async def test_a_training_that_failed_is_waited_for_no_longer(stand: Stand) -> None:
+    guide = stand.guide()
+    await stand.ask(60)
+    await stand.trainer(60)
+    assert await guide.allow(stand.connection, batch(61)) == 0
+    await stand.end(failed=True)
+    assert await guide.allow(stand.connection, batch(61)) == 1
+    assert stand.names == []
+
+
+async def test_trainings_of_other_points_and_symbols_are_not_waited_for(stand: Stand) -> None:
+    await stand.ask(600)
+    await stand.ask(60, symbol="ETHUSDT")
+    await stand.trainer(700)
+    assert await stand.guide().allow(stand.connection, batch(61)) == 1
+
+
+async def test_the_partition_that_asks_for_the_trainings_is_the_one_that_is_waited_for(
+    stand: Stand,
+) -> None:
+    guide = stand.guide(partition=2, trainer_partition=1)
+    await stand.trainer(600, partition=2)
+    assert await guide.allow(stand.connection, batch(61)) == 0
+    await stand.trainer(60, partition=1)
+    assert await guide.allow(stand.connection, batch(61)) == 1
+
+
+async def test_a_pooled_training_is_given_out_once_every_partition_has_come_to_its_time(
+    stand: Stand,
+) -> None:
+    connection = stand.connection
+    await stand.ask(60)
+    await stand.commit("feature_calculator", 75, partition=0)
+    assert await jobs.claim(connection, "me", partitions=[0, 2]) is None
+    await stand.commit("feature_calculator", 59, partition=2)
+    assert await jobs.claim(connection, "me", partitions=[0, 2]) is None
+    await stand.commit("feature_calculator", 60, partition=2)
+    assert await jobs.claim(connection, "me", partitions=[0, 2]) is not None
+
+
+async def test_a_restart_brings_the_models_that_served_before_it_relives(stand: Stand) -> None:
+    await stand.trainer(100)
+    await stand.promote("m1", 62)
+    guide = stand.guide()
+    await guide.relive(stand.connection, batch(70).frame)
+    assert stand.names == ["m1"]
+
+
+async def test_a_tampered_model_is_refused_and_its_predecessor_goes_on(stand: Stand) -> None:
+    await stand.trainer(100)
+    await stand.promote("m1", 62)
+    await stand.promote("m2", 70, tampered=True)
+    guide = stand.guide()
+    await guide.allow(stand.connection, batch(80))
+    assert stand.names == ["m1"]
+
+
+# --- live ---
+
+
+async def test_live_a_late_model_begins_with_the_next_minute_and_that_is_recorded(stand: Stand) -> None:
+    connection = stand.connection
+    guide = stand.guide(replay=False)
+    await stand.ask(60)
+    assert await guide.allow(connection, batch(90)) == 1, "nothing is waited for"
+    await stand.promote("m1", 62)
+    guide._looked_s = float("-inf")
+    assert await guide.allow(connection, batch(95)) == 1
+    model = await models.by_version(connection, "m1")
+    assert model is not None
+    assert model.effective_from_ms == at(96), "the event time of the candle at hand"
+    assert [served.effective_from_ms for served in stand.served] == [at(96)]
+    assert guide.known() == ["m1"]
+
+
+async def test_live_a_model_in_time_begins_as_planned(stand: Stand) -> None:
+    guide = stand.guide(replay=False)
+    await guide.allow(stand.connection, batch(90))
+    await stand.promote("m1", 120)
+    guide._looked_s = float("-inf")
+    await guide.allow(stand.connection, batch(95))
+    assert [served.effective_from_ms for served in stand.served] == [at(120)]
+
+
+async def test_what_became_ready_while_nobody_looked_begins_behind_the_last_committed_minute(
+    stand: Stand,
+) -> None:
+    await stand.promote("old", 40)
+    await stand.promote("late", 62)
+    await stand.commit("ml_inference", 80, known_models=["old"])
+    guide = stand.guide(replay=False)
+    await guide.relive(stand.connection, batch(70).frame)
+    begins = {served.version: served.effective_from_ms for served in stand.served}
+    assert begins == {"old": at(40), "late": at(82)}
+
+
+async def test_live_start_up_history_waits_as_a_replay_does(stand: Stand) -> None:
+    guide = stand.guide(replay=False)
+    await stand.trainer(59)
+    assert await guide.allow(stand.connection, batch(61, age_ms=3_600_000)) == 0
+    await stand.trainer(60)
+    assert await guide.allow(stand.connection, batch(61, age_ms=3_600_000)) == 1
