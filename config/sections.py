@@ -31,7 +31,9 @@ class SystemSettings(Section):
         "info", description="The least severe log record that is printed and kept."
     )
     enable_recovery: bool = Field(
-        True, description="Go on from the last checkpoint; false starts from now and ignores checkpoints."
+        True,
+        description="Go on from the last checkpoint; false starts from now, ignoring checkpoints. A replay"
+        " always goes on.",
     )
     max_concurrent_workers: Count = Field(2, description="Training processes at the same time.")
 

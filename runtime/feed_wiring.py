@@ -131,16 +131,21 @@ class EventTimeFeed:
 
 
 async def feed_for(
-    worker: Worker, symbols: tuple[str, ...], resume: Mapping[str, int], report: Report
+    worker: Worker,
+    symbols: tuple[str, ...],
+    resume: Mapping[str, int],
+    report: Report,
+    *,
+    from_now: bool = False,
 ) -> Feed:
-    """Build the feed of some symbols, from where each was left."""
+    """Build the feed of some symbols, from where each was left, or without any history."""
     settings, market = worker.settings, worker.settings.market
     paced = market.is_simulated and market.speed == "max"
     return Feed(
         exchange=market.wire_exchange,
         symbols=symbols,
         resume=resume,
-        start_ms=await _start_ms(worker),
+        start_ms=None if from_now else await _start_ms(worker),
         base_url=market.base_url,
         paced=paced,
         settings=FeedSettings(

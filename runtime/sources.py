@@ -59,6 +59,10 @@ class Source(Protocol):
         """Get ready to read from what is committed."""
         ...
 
+    async def end(self, connection: asyncpg.Connection) -> Position:
+        """Tell the position behind everything that has come so far."""
+        ...
+
     def history(
         self, connection: asyncpg.Connection, start: Position, end: Position
     ) -> AsyncIterator[tuple[Any, Position]]:
@@ -119,6 +123,10 @@ class StreamSource:
         self._position = at.position
         self._read.clear()
         self._next_sequence = at.position.sequence
+
+    async def end(self, connection: asyncpg.Connection) -> Position:
+        """Tell the position behind the newest message."""
+        return await _behind_newest(connection, self._topic, self._partition)
 
     async def history(
         self, connection: asyncpg.Connection, start: Position, end: Position
@@ -262,6 +270,10 @@ class FeedSource:
         if at.event_time_ms is not None:
             await self._feed.acknowledge(at.event_time_ms)
 
+    async def end(self, connection: asyncpg.Connection) -> Position:
+        """Tell the position behind the newest entry of the journal."""
+        return await _behind_newest(connection, self.topic, self._partition)
+
     async def history(
         self, connection: asyncpg.Connection, start: Position, end: Position
     ) -> AsyncIterator[tuple[FeedBatch, Position]]:
@@ -310,6 +322,11 @@ class FeedSource:
         self._offered = None
         if self._in_hand is not None:
             self._in_hand = without_first_candles(self._in_hand, batch.rows)
+
+
+async def _behind_newest(connection: asyncpg.Connection, topic: str, partition: int) -> Position:
+    newest = await outbox.newest(connection, topic, partition)
+    return Position() if newest is None else Position(newest.sequence + 1, 0)
 
 
 def part_of(frame: FeatureFrame, first: int, last: int) -> FeatureFrame:

@@ -126,12 +126,16 @@ class RunnerSettings:
         Messages that Redis keeps at most; who falls behind reads the outbox.
     prefix
         Of the stream keys.
+    recover
+        Whether the first life of the process goes on from the checkpoint; otherwise it begins anew at the
+        newest message, and only its later lives recover.
     """
 
     max_batch_rows: int = 4000
     snapshot_minutes: int = 60
     stream_cap: int = 2000
     prefix: str = "tidecast"
+    recover: bool = True
 
 
 class StageRunner:
@@ -156,6 +160,8 @@ class StageRunner:
     clock
         Milliseconds of the market's time, for a stage that must notice silence; None in a simulated market,
         whose time is only what its candles say.
+    give_up
+        Ends in the tables what the state that is lost would have ended, when the stage begins anew.
     """
 
     def __init__(
@@ -173,6 +179,7 @@ class StageRunner:
         observer: Observer,
         guide: Guide | None = None,
         clock: Callable[[], int] | None = None,
+        give_up: Callable[[asyncpg.Connection], Awaitable[object]] | None = None,
     ) -> None:
         self.service = service
         self.partition = partition
@@ -186,6 +193,8 @@ class StageRunner:
         self._observer = observer
         self._guide: Guide = guide or Free()
         self._clock = clock
+        self._give_up = give_up
+        self._must_begin_anew = not settings.recover
         self._at = Checkpoint()
         self._snapshot_ms: int | None = None
         self._row_limit = settings.max_batch_rows
@@ -245,6 +254,8 @@ class StageRunner:
         self._observer.status(self.service, "starting")
         stage = self._make_stage()
         self._at = await checkpoints.load(connection, self.service, self.partition)
+        if self._must_begin_anew:
+            await self._begin_anew(connection)
         position = Position()
         kept = await checkpoints.newest_snapshot(connection, self.service, self.partition, stage.version)
         if kept is not None:
@@ -270,14 +281,43 @@ class StageRunner:
                 "error",
                 "recovery",
                 f"The state begins anew at the committed position and warms again ({error}); what was open"
-                " stays open. `tidecast recover` makes a new folder with a complete state.",
+                " is given up. `tidecast recover` makes a new folder with a complete state.",
             )
+            if self._give_up is not None:
+                await self._give_up(connection)
             stage = self._make_stage()
             self._snapshot_ms = None
         if self._at.event_time_ms is not None:
             self._observer.recovered(self.service, time.monotonic() - started, relived)
             self._note("info", "recovery", "Recovered from the checkpoint.", relived_messages=relived)
         return stage
+
+    async def _begin_anew(self, connection: asyncpg.Connection) -> None:
+        """Leave checkpoint and backlog behind: a fresh state is committed behind the newest message.
+
+        Where nothing was committed yet there is nothing to leave behind.
+        """
+        before = self._at
+        if before.event_time_ms is not None:
+            new = replace(before, position=max(before.position, await self._source.end(connection)))
+            stage = self._make_stage()
+            async with connection.transaction():
+                await checkpoints.advance(
+                    connection, self.service, self.partition, old=before, new=new, summary=stage.summary()
+                )
+                # It takes the place of the newest one, so that later lives recover from here.
+                await self._save(connection, stage, new)
+                if self._give_up is not None:
+                    await self._give_up(connection)
+            self._at = new
+            self._note(
+                "warning",
+                "recovery",
+                "Recovery is switched off: the checkpoint is ignored, and the state begins anew at the newest"
+                " message.",
+                left_out_messages=new.position.sequence - before.position.sequence,
+            )
+        self._must_begin_anew = False
 
     async def _work(self, connection: asyncpg.Connection, stage: Stage[Any], stop: asyncio.Event) -> None:
         while not stop.is_set():

@@ -97,7 +97,13 @@ class Worker:
             max_batch_rows=pipeline.max_batch_rows,
             snapshot_minutes=pipeline.snapshot_minutes,
             prefix=self.prefix,
+            recover=self.recovers,
         )
+
+    @property
+    def recovers(self) -> bool:
+        """Tell whether a start goes on from the checkpoints; a replay always does, for the same rows."""
+        return self.settings.system.enable_recovery or self.settings.pipeline.replay
 
 
 Build = Callable[[Worker], Awaitable[Tasks]]

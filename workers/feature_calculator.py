@@ -2,7 +2,7 @@
 
 Runs the feed of its exchange beside the feature stage; writes `"rollingChartData"` and `ml_features`, sends
 the stream `features`. A restart re-lives the journalled candles since the last snapshot, and the feed goes on
-right behind the last one of them.
+right behind the last one of them; with `system.enable_recovery` false it goes on from the exchange's now.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ async def build(worker: Worker) -> Tasks:
     check_extra_indicators(worker.settings)
     for partition in worker.partitions:
         symbols = _symbols_of(worker, partition)
-        feed = await feed_for(worker, symbols, await _resume(worker, partition), report)
+        resume = await _resume(worker, partition) if worker.recovers else {}
+        feed = await feed_for(worker, symbols, resume, report, from_now=not worker.recovers)
         worker.market_now_ms = partial(getattr, feed, "exchange_now_ms")
         runner = StageRunner(
             service=SERVICE,

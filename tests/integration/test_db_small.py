@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from db.connect import connect, place
-from db.repositories import backfill, dead_letters, deployment, logs
+from db.repositories import backfill, dead_letters, deployment, logs, trades
 from db.repositories.dead_letters import DeadLetter
 
 T0 = 1_617_321_600_000
@@ -55,6 +55,32 @@ async def test_tables_older_than_the_program_are_not_worked_with(
     empty = await connect(empty_database_url)
     assert not await deployment.is_migrated(empty)
     await empty.close()
+
+
+async def test_trades_that_nobody_moves_any_more_end_at_the_last_price(
+    database: asyncpg.Connection,
+) -> None:
+    await database.execute(
+        """
+        INSERT INTO "tradeSimulations" (symbol, signal_type, entry_price, current_price, created_at,
+                                        last_candle_at, is_active, completed_at)
+        VALUES ('A', 'LONG', 2, 3, '2021-04-02 10:00Z', '2021-04-02 10:07Z', true, NULL),
+               ('B', 'LONG', 2, 3, '2021-04-02 10:00Z', NULL, true, NULL),
+               ('C', 'SHORT', 2, 3, '2021-04-02 10:00Z', NULL, true, NULL),
+               ('A', 'SHORT', 2, 3, '2021-04-02 09:00Z', NULL, false, '2021-04-02 09:30Z')
+        """
+    )
+    assert await trades.give_up(database, ("A", "B")) == 2
+    assert await trades.give_up(database, ("A", "B")) == 0
+    rows = await database.fetch(
+        'SELECT symbol, exit_price, completed_at FROM "tradeSimulations" '
+        "WHERE exit_reason = 'given_up' ORDER BY symbol"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("A", 3, datetime(2021, 4, 2, 10, 8, tzinfo=UTC)),
+        ("B", 3, datetime(2021, 4, 2, 10, 0, tzinfo=UTC)),
+    ]
+    assert await database.fetchval('SELECT symbol FROM "tradeSimulations" WHERE is_active') == "C"
 
 
 async def test_log_lines_are_written_together_and_found_by_trouble(database: asyncpg.Connection) -> None:
