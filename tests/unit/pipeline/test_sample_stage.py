@@ -103,7 +103,7 @@ def test_training_is_asked_for_once_when_the_window_is_there():
     assert jobs.columns["train_at"].tolist() == [130 * MINUTE] * 2
     assert jobs.columns["created_at"].tolist() == [131 * MINUTE] * 2
     assert jobs.columns["train_start"].tolist() == [100 * MINUTE] * 2
-    assert of("ml_jobs", one.step(frame([], complete_to=200))) is None
+    assert of("ml_jobs", one.step(frame([], complete_to=159))) is None
 
 
 def test_per_symbol_trainings_wait_until_the_symbol_has_the_window_itself():
