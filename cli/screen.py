@@ -168,7 +168,7 @@ class Screen:
             ("models in production", str(overview.models_in_production)),
             ("forecasts", f"{overview.forecasts:,}"),
             ("trades", f"{overview.open_trades} open, {overview.ended_trades} ended"),
-            ("PnL", f"{overview.pnl_pct:+.2f}%"),
+            ("PnL, sum of trades", f"{overview.pnl_pct:+.2f}%"),
         ]
 
 
