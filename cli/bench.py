@@ -56,7 +56,8 @@ def bench(
         _list(as_json)
         return
     sizes = Sizes(folder=folder, candles=candles, minutes=minutes, symbols=symbols, full=full, keep=keep)
-    # SIGTERM cancels as Ctrl-C does.
+    # SIGTERM cancels as Ctrl-C does, and both do so where a shell started this in the background, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         figures = list(_measured(wanted or [], sizes))
