@@ -13,7 +13,7 @@ import asyncpg
 import numpy as np
 
 from db.binary import encode
-from db.tables import DAY_MS, TABLES, Table
+from db.tables import DAY_MS, TABLES, Table, partition_name
 
 
 class Rows(Protocol):
@@ -104,9 +104,28 @@ async def _merge(connection: asyncpg.Connection, table: Table, rows: Rows, count
         "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_material = off"
     )
     await _copy(connection, stage, table, rows.columns, count)
-    statement = _upsert(table, rows, stage) if rows.op == "upsert" else _update(table, rows, stage)
-    status: str = await connection.execute(statement)
-    return int(status.split()[-1])
+    statements = (
+        [_upsert(table, rows, stage)] if rows.op == "upsert" else await _updates(connection, table, rows)
+    )
+    return sum([int((await connection.execute(statement)).split()[-1]) for statement in statements])
+
+
+async def _updates(connection: asyncpg.Connection, table: Table, rows: Rows) -> list[str]:
+    """Write one UPDATE for each day that is there; a day that was dropped has nothing to update.
+
+    Naming the partition leaves the planner nothing to guess about the bounds of a day: with them it expects a
+    handful of rows in a day without statistics, and reads all of it for every row that is updated.
+    """
+    if table.day is None:
+        return [_update(table.name, table, rows)]
+    days = np.unique(np.asarray(rows.columns[table.day]) // DAY_MS)
+    statements = []
+    for day in days.tolist():
+        partition = partition_name(table.name, day)
+        if await connection.fetchval("SELECT to_regclass($1)", f'"{partition}"') is not None:
+            inside = f'new."{table.day}" >= {_midnight(day)} AND new."{table.day}" < {_midnight(day + 1)}'
+            statements.append(f"{_update(partition, table, rows)} AND {inside}")
+    return statements
 
 
 def _upsert(table: Table, rows: Rows, stage: str) -> str:
@@ -120,19 +139,11 @@ def _upsert(table: Table, rows: Rows, stage: str) -> str:
     )
 
 
-def _update(table: Table, rows: Rows, stage: str) -> str:
+def _update(target: str, table: Table, rows: Rows) -> str:
     changed = [f'"{name}" = new."{name}"' for name in rows.columns if name not in table.key]
     matches = [f'old."{name}" = new."{name}"' for name in table.key]
-    if table.day is not None:
-        # As literals, so that the planner leaves out the days that cannot be meant; whole days, so that it
-        # does not take the bounds themselves for the best way in.
-        times = np.asarray(rows.columns[table.day])
-        first, last = int(times.min()) // DAY_MS, int(times.max()) // DAY_MS
-        matches.append(
-            f'old."{table.day}" >= {_midnight(first)} AND old."{table.day}" < {_midnight(last + 1)}'
-        )
     return (
-        f'UPDATE "{table.name}" AS old SET {", ".join(changed)} FROM "{stage}" AS new '
+        f'UPDATE "{target}" AS old SET {", ".join(changed)} FROM "stage_{table.name}" AS new '
         f"WHERE {' AND '.join(matches)}"
     )
 

@@ -12,7 +12,7 @@ import asyncpg
 import numpy as np
 
 from db.copy import Rows
-from db.tables import DAY_MS, TABLES
+from db.tables import DAY_MS, TABLES, partition_name
 
 DAYS_AHEAD = 1
 _PACKED = "rollingChartData"
@@ -28,11 +28,6 @@ class Upkeep:
     dropped: tuple[str, ...]
     packed: tuple[str, ...]
     busy: tuple[str, ...]
-
-
-def partition_name(table: str, day: int) -> str:
-    """Name the partition of a day, counted since the epoch."""
-    return f"{table}_{datetime.fromtimestamp(day * DAY_MS / 1000, UTC):%Y%m%d}"
 
 
 def _midnight(day: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 DAY_MS = 86_400_000
@@ -29,6 +30,11 @@ class Table:
     columns: Mapping[str, str]
     key: tuple[str, ...]
     day: str | None = None
+
+
+def partition_name(table: str, day: int) -> str:
+    """Name the partition of a day, counted since the epoch."""
+    return f"{table}_{datetime.fromtimestamp(day * DAY_MS / 1000, UTC):%Y%m%d}"
 
 
 def _table(name: str, columns: str, *, key: str, day: str | None = None) -> Table:

@@ -185,21 +185,23 @@ async def _start_ms(worker: Worker) -> int:
 
 async def serve_requests(worker: Worker, symbols: tuple[str, ...], feed: Feed) -> None:
     """Carry out what is asked of the feed: back-fill, and dead letters that are to be read again."""
+    connection: asyncpg.Connection | None = None
     while not worker.stop.is_set():
         await _pause(worker, _LOOK_EVERY_S)
         if worker.stop.is_set():
-            return
+            break
         try:
-            connection = await worker.connect()
-            try:
-                await _backfill(worker, connection, symbols, feed)
-                await _read_again(worker, connection, feed)
-            finally:
-                await connection.close(timeout=2)
+            if connection is None or connection.is_closed():
+                connection = await worker.connect()
+            await _backfill(worker, connection, symbols, feed)
+            await _read_again(worker, connection, feed)
         except StoppedError:
-            return
+            break
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             worker.log.warning("requests to the feed have to wait", action="requests", problem=str(error))
+    if connection is not None:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=1)
 
 
 async def _backfill(

@@ -6,6 +6,7 @@ from the position in `"recoveryState"`. Also keeps house: drops and packs old da
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 
@@ -20,6 +21,8 @@ from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
 
 SERVICE = "chart_monitor"
+#: Added to the priority number of the process.
+NICENESS = 5
 
 
 async def build(worker: Worker) -> Tasks:
@@ -74,4 +77,6 @@ def _wall_clock_ms() -> int:
 
 
 if __name__ == "__main__":
+    # It wakes on the same message as the inference worker, and nobody waits for it.
+    os.nice(NICENESS)
     main(SERVICE, build)

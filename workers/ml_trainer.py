@@ -8,6 +8,7 @@ goes on from the position in `"recoveryState"`; a training that was cut off ends
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,8 @@ from training.rows import RowFiles
 from training.settings import plan_of
 
 SERVICE = "ml_trainer"
+#: Added to the priority number of the process.
+NICENESS = 5
 
 
 async def build(worker: Worker) -> Tasks:
@@ -136,4 +139,6 @@ def _tell(worker: Worker, event: str, job: Job, values: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    # It wakes on the same message as the inference worker, and nobody waits for it.
+    os.nice(NICENESS)
     main(SERVICE, build)
