@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ from rich.table import Table
 
 #: For what is no answer: progress, hints, errors.
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
-_screen = Console(highlight=False, soft_wrap=True)
+# A table cut to a pipe's supposed 80 columns would lose values.
+_screen = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 
 
 def say(text: str) -> None:
@@ -24,7 +26,7 @@ def say(text: str) -> None:
 
 def give_json(answer: Mapping[str, Any]) -> None:
     """Print the whole answer as one JSON object."""
-    sys.stdout.write(json.dumps(answer, default=plain, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(_finite(answer), default=plain, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
@@ -35,8 +37,18 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else _text(value) for value in row))
-    # A table cut to a pipe's supposed 80 columns would lose values.
-    _screen.print(table, soft_wrap=False, width=None if _screen.is_terminal else 240)
+    _screen.print(table, soft_wrap=False)
+
+
+def _finite(value: Any) -> Any:
+    """Put null where JSON has no number: for NaN and the infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from config.ml_config import Settings
 from db.migrate import migrate
 from db.repositories.overview import read_summary
 from domain.partitioning import owned_partitions
-from exchanges.recording import BadRecordingError, recorded_files
+from exchanges.recording import BadRecordingError, RecordedMarket, recorded_files
 from runtime.drain import Progress as Drain
 from runtime.drain import exchange_state, read_progress
 from runtime.latency import read_latency
@@ -82,7 +82,26 @@ def replay(
             "data.history_days": "0",
         },
     )
+    _check_recording(settings)
     play_into(folder or Path("var") / f"replay-{path.resolve().name}", settings, shards, as_json)
+
+
+def _check_recording(settings: Settings) -> None:
+    """Read the recording once, so that a broken file is told of before a folder belongs to it.
+
+    Raises
+    ------
+    OSError
+        Naming the file, and what is wrong with it.
+    """
+    market = settings.market
+    assert market.recorded_path is not None
+    try:
+        RecordedMarket(
+            market.recorded_path, symbols=settings.symbols, from_ms=market.from_ms, to_ms=market.to_ms
+        )
+    except BadRecordingError as error:
+        raise OSError(str(error)) from error
 
 
 def play_into(
@@ -104,7 +123,10 @@ def play_into(
         try:
             answer = asyncio.run(_play(plan))
         except StoppedEarlyError as error:
-            progress.print(f"{error}; the same command goes on from here", markup=False)
+            told = f"{error}; the same command goes on from here"
+            if as_json:
+                give_json({"error": told, "exit_code": 130, "dir": str(folder)})
+            progress.print(told, markup=False)
             raise typer.Exit(130) from None
     answer = {**answer, "dir": str(folder), **(more or {})}
     if as_json:
@@ -187,6 +209,7 @@ async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
                 assert url is not None
                 now = await read_progress(connection, await exchange_state(url), partitions)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                _check_exchange(plan)
                 continue
             told = _told(now, clock)
             bar.update(task, completed=now.share, told=told)
@@ -198,6 +221,20 @@ async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
                 return now
             _check_moving(now, clock)
     raise StoppedEarlyError("stopped")
+
+
+def _check_exchange(plan: Plan) -> None:
+    """Raise if the simulated exchange has ended for good: nothing would ever move.
+
+    Raises
+    ------
+    StackError
+        Saying where the reason stands.
+    """
+    for program in programs(plan.directory):
+        if program.name == "exchange" and program.state in ("EXITED", "FATAL"):
+            log = plan.directory.log / "exchange.log"
+            raise StackError(f"the simulated exchange ended with code {program.exit_code}: see {log}")
 
 
 def _postgres_url(plan: Plan) -> str:

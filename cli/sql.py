@@ -16,12 +16,15 @@ def sql(
     query: Annotated[str, typer.Argument(help="One or more SQL statements; the last one's result is shown.")],
     folder: FolderOption = DEFAULT_FOLDER,
     config: ConfigOption = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Let statements change tables; without it they only read.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run SQL in the pipeline's database; its server is started for it if nothing runs."""
     directory, settings = existing_folder(folder, config)
     with postgres_for(directory, settings.servers, "sql") as url:
-        columns, rows, message = _run(url, query)
+        columns, rows, message = _run(url, query, write)
     if as_json:
         give_json({"columns": columns, "rows": rows, "status": message})
     elif columns:
@@ -30,8 +33,13 @@ def sql(
         say(message)
 
 
-def _run(url: str, query: str) -> tuple[list[str], list[tuple[Any, ...]], str]:
-    with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+def _run(url: str, query: str, write: bool) -> tuple[list[str], list[tuple[Any, ...]], str]:
+    # A slip of the hand in a running pipeline would cost it its checkpoints.
+    options = "-c default_transaction_read_only=" + ("off" if write else "on")
+    with (
+        psycopg.connect(url, autocommit=True, options=options) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute(query.encode())
         while cursor.nextset():
             pass

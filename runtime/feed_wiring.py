@@ -57,6 +57,10 @@ class Report:
 
     def alarm(self, kind: str, message: str, symbol: str | None) -> None:
         """Log what an operator should see."""
+        if kind in ("history", "dead_feed") and symbol is None:
+            self._worker.health.waiting_for = message
+        elif kind == "feed_alive":
+            self._worker.health.waiting_for = None
         level = _ALARM_LEVELS.get(kind, "warning")
         values = {"action": kind, "category": "market_data", "subcategory": kind}
         if symbol is not None:
@@ -73,7 +77,9 @@ class Report:
             self.alerts.offer(entry)
 
     def count(self, name: str, n: int) -> None:
-        """Count."""
+        """Count; a candle also says that the exchange is there."""
+        if name == "candles":
+            self._worker.health.waiting_for = None
         self._worker.metrics.events(n, stream=f"feed_{name}")
 
     async def write(self) -> None:

@@ -48,7 +48,8 @@ async def _measure(worker: Worker, connection: asyncpg.Connection) -> None:
     for partition, reached_ms in zip(worker.partitions, mine, strict=True):
         assert reached_ms is not None
         if source is None:
-            newest_ms = worker.market_now_ms() - MINUTE_MS
+            # The newest minute that is over; the one in progress is nobody's lag.
+            newest_ms = worker.market_now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
         else:
             newest_ms = _event_time(places, source, partition) or reached_ms
             sent, read = places.get((source, partition)), places.get((worker.service, partition))

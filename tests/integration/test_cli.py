@@ -280,7 +280,7 @@ def test_a_backfill_request_and_a_dead_letter_wait_for_the_feed(stopped: Path) -
     insert = (
         "INSERT INTO dead_letters (kind, exchange, raw, error) VALUES ('json', 'simulated', '\\x7bff', 'cut')"
     )
-    answer("sql", "--dir", stopped, insert)
+    answer("sql", "--dir", stopped, insert, "--write")
     listed = answer("dead-letters", "list", "--dir", stopped)["dead_letters"]
     assert [letter["state"] for letter in listed] == ["kept"]
     assert listed[0]["raw"] == "{\\xff"
@@ -320,3 +320,27 @@ def test_a_server_by_url_is_used_instead_of_an_embedded_one(folder: Path, stoppe
             assert not Directory.open(folder).postgres_data.exists()
         finally:
             tidecast("down", "--dir", folder)
+
+
+def test_sql_only_reads_unless_it_is_told_to_write(stopped: Path) -> None:
+    delete = 'DELETE FROM "recoveryState"'
+    refused = tidecast("sql", "--dir", stopped, delete)
+    assert refused.returncode == 1
+    assert "read-only" in refused.stderr
+    assert answer("sql", "--dir", stopped, delete, "--write")["status"] == "DELETE 0"
+
+
+def test_a_broken_recording_is_named_before_a_folder_is_made(tmp_path: Path) -> None:
+    recording = tmp_path / "broken"
+    recording.mkdir()
+    (recording / "BTCUSDT-1m.csv").write_text("time,open\n1,2\n")
+    result = tidecast("replay", recording, "--dir", tmp_path / "dir", "--json")
+    assert result.returncode == 1
+    assert "BTCUSDT-1m.csv" in json.loads(result.stdout)["error"]
+    assert not (tmp_path / "dir").exists()
+
+
+def test_numbers_that_json_does_not_have_are_null(stopped: Path) -> None:
+    assert answer("sql", "--dir", stopped, "SELECT 'NaN'::float8, 'Infinity'::float8")["rows"] == [
+        [None, None]
+    ]
