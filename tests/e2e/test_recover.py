@@ -43,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         WHERE symbol = 'ETHUSDT' AND timestamp = (SELECT max(timestamp) - interval '100 minutes'
                                                   FROM "rollingChartData")
     """
-    replays.tidecast("sql", "--dir", folder, revise)
+    replays.tidecast("sql", "--dir", folder, revise, "--write")
     return folder
 
 
