@@ -23,6 +23,7 @@ from db.migrate import migrate
 from db.repositories.overview import read_summary
 from domain.partitioning import owned_partitions
 from exchanges.recording import BadRecordingError, RecordedMarket, recorded_files
+from runtime.directory import Directory
 from runtime.drain import Progress as Drain
 from runtime.drain import exchange_state, read_progress
 from runtime.latency import read_latency
@@ -170,7 +171,7 @@ async def _migrate(stack: Stack, stop: asyncio.Event) -> None:
     while not stop.is_set():
         stack.check()
         # supervisord starts its programs a second after its own start, or when somebody talks to it.
-        programs(stack.plan.directory)
+        check_programs(stack.plan.directory)
         try:
             await asyncio.to_thread(migrate, url)
         except psycopg.OperationalError:
@@ -199,6 +200,7 @@ async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
         connection: asyncpg.Connection | None = None
         while not stop.is_set():
             stack.check()
+            check_programs(plan.directory)
             await _pause(stop, _LOOK_EVERY_S)
             try:
                 if connection is None or connection.is_closed():
@@ -209,7 +211,6 @@ async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
                 assert url is not None
                 now = await read_progress(connection, await exchange_state(url), partitions)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                _check_exchange(plan)
                 continue
             told = _told(now, clock)
             bar.update(task, completed=now.share, told=told)
@@ -223,18 +224,20 @@ async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
     raise StoppedEarlyError("stopped")
 
 
-def _check_exchange(plan: Plan) -> None:
-    """Raise if the simulated exchange has ended for good: nothing would ever move.
+def check_programs(directory: Directory) -> None:
+    """Raise if a process has ended for good: nothing would ever move.
 
     Raises
     ------
     StackError
         Saying where the reason stands.
     """
-    for program in programs(plan.directory):
-        if program.name == "exchange" and program.state in ("EXITED", "FATAL"):
-            log = plan.directory.log / "exchange.log"
-            raise StackError(f"the simulated exchange ended with code {program.exit_code}: see {log}")
+    for program in programs(directory):
+        if program.has_ended_for_good:
+            log = directory.log / f"{program.name}.log"
+            what = "the simulated exchange" if program.name == "exchange" else program.name
+            how = f"ended with code {program.exit_code}" if program.state == "EXITED" else "cannot be started"
+            raise StackError(f"{what} {how}: see {log}")
 
 
 def _postgres_url(plan: Plan) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from config.errors import EX_CONFIG
 from config.market import MarketSettings
 from config.ml_config import Settings
 from config.sources import without_settings
@@ -67,6 +68,14 @@ class Program:
     pid: int
     exit_code: int
     up_s: float
+
+    @property
+    def has_ended_for_good(self) -> bool:
+        """Whether the supervisor will not start it again.
+
+        EXITED alone does not say so: it is also what a killed program is for the moment until its restart.
+        """
+        return self.state == "FATAL" or (self.state == "EXITED" and self.exit_code == EX_CONFIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -19,7 +19,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cli.status import read_health
 from exchanges.generator import GeneratedMarket
+from runtime.directory import Directory
+from runtime.stack import programs
 from schemas.frames import MINUTE_MS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -120,6 +123,25 @@ def find(launcher: subprocess.Popen[str], kind: str) -> psutil.Process | None:
             if KINDS[kind] in command and "lifeline" not in command and "supervisord" not in command:
                 return process
     return None
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
+    """Wait for a condition."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def all_workers_answer(folder: Path) -> bool:
+    """Tell whether every worker in a folder says how it is."""
+    if not Directory.exists(folder):
+        return False
+    directory = Directory.open(folder)
+    workers = [program for program in programs(directory) if program.group == "workers"]
+    return bool(workers) and all(read_health(directory, worker) is not None for worker in workers)
 
 
 @dataclass(slots=True)

@@ -93,3 +93,23 @@ def test_a_replay_cut_off_in_the_middle_goes_on_to_the_same_rows(
         assert launcher.wait(15) == 130
     replays.tidecast(*words)
     assert replays.tidecast("fingerprint", "--dir", tmp_path / "dir") == undisturbed["digests"]
+
+
+@pytest.mark.slow
+def test_a_replay_whose_exchange_has_ended_for_good_says_so_and_ends(
+    recording: Path, settings: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dir"
+    words = ("replay", recording, "--dir", folder, "--config", settings, "--speed", "60")
+    with replays.started(*words) as launcher:
+        assert replays.eventually(lambda: replays.all_workers_answer(folder))
+        # From now on it finds settings with which it cannot work.
+        (folder / "settings.toml").write_text("nothing = [")
+        exchange = replays.find(launcher, "exchange")
+        assert exchange is not None
+        exchange.kill()
+        out, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1
+    error = json.loads(out)["error"]
+    assert "exchange ended with code 78" in error
+    assert "exchange.log" in error
