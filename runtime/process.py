@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -47,12 +48,20 @@ class StoppedError(Exception):
     """The process was asked to end while it waited for something."""
 
 
+def use_garbage_collector() -> None:
+    """Collect garbage from now on, where `runtime.start` switched that off; what is there by now stays."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]], log: Log) -> NoReturn:
     """Run a process to its end and exit with the code that `main` returns.
 
     `main` gets the event that SIGTERM and SIGINT set. A `ConfigurationError` ends the process with 78,
     anything else that it raises with 1.
     """
+    use_garbage_collector()
     if SUPERVISED in os.environ:
         die_with_parent(signal.SIGTERM)
     try:
@@ -209,7 +218,7 @@ async def wait_for(
     pause = _SHORTEST_WAIT_S
     while not stop.is_set():
         try:
-            result = await attempt()
+            result = await _unless_stopped(attempt(), what, stop)
         except passing as error:
             now = loop.time()
             if now - said > _SAY_AGAIN_AFTER_S:
@@ -218,9 +227,26 @@ async def wait_for(
                 log.info(f"waiting for {what}", action="wait", problem=str(error), waited_s=waited)
         else:
             if said > started:
-                log.info(f"{what} is there", action="found", waited_s=round(loop.time() - started, 1))
+                log.info(
+                    f"no longer waiting for {what}", action="found", waited_s=round(loop.time() - started, 1)
+                )
             return result
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), pause)
         pause = min(_LONGEST_WAIT_S, pause * _GROWTH)
     raise StoppedError(what)
+
+
+async def _unless_stopped(attempt: Awaitable[T], what: str, stop: asyncio.Event) -> T:
+    """Await an attempt, but no longer than until `stop` is set: a server may take its time to say nothing."""
+    trying, asked = asyncio.ensure_future(attempt), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({trying, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if trying.done():
+            return trying.result()
+        raise StoppedError(what)
+    finally:
+        asked.cancel()
+        if not trying.done():
+            trying.cancel()
+            await asyncio.wait({trying})

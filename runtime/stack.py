@@ -7,7 +7,6 @@ that `stop` can end all of it. `Stack` is used under the folder's lock.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shlex
 import signal
@@ -17,6 +16,7 @@ import time
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from config.errors import EX_CONFIG
-from config.market import MarketSettings
 from config.ml_config import Settings
 from config.sources import without_settings
 from config.toml_writer import as_toml
-from runtime.directory import Directory, DirectoryError, Identity, write_atomically
+from runtime.attendant import Attendant
+from runtime.directory import Directory, DirectoryError, write_atomically
+from runtime.identity import identity_of
 from runtime.lifeline import adopt_orphans
 
 ROOT = Path(__file__).parent.parent
@@ -134,6 +135,10 @@ class Stack:
 
     plan: Plan
     _supervisor: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _attendant: Attendant = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._attendant = Attendant(partial(_living, self.plan.directory))
 
     def start(self) -> None:
         """Start everything and return; what needs a server waits for it."""
@@ -155,6 +160,7 @@ class Stack:
                 stderr=log,
                 start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which then stops all
             )
+        self._attendant.start()
 
     @property
     def exit_code(self) -> int | None:
@@ -176,6 +182,7 @@ class Stack:
     def stop(self, kill_after_s: float = KILL_AFTER_S) -> float:
         """End everything, by force what is still there after `kill_after_s`; returns the seconds it took."""
         started = time.monotonic()
+        self._attendant.stop()
         supervisor = self._supervisor
         if supervisor is None:
             return 0.0
@@ -191,38 +198,6 @@ class Stack:
         supervisor.wait()
         self._supervisor = None
         return time.monotonic() - started
-
-
-def identity_of(settings: Settings, market: str | None = None) -> Identity:
-    """Say whose rows these settings make.
-
-    Parameters
-    ----------
-    settings
-        Of the pipeline.
-    market
-        Name of what is played; derived from the settings where it is None.
-    """
-    played = settings.market
-    if market is None:
-        market = "generated" if played.is_simulated else "live"
-        if played.recorded_path is not None:
-            market = _recording_name(played)
-    return Identity(
-        exchange=played.exchange,
-        market=market,
-        # A seed means nothing to a market that was not generated.
-        seed=played.seed if market == "generated" else 0,
-        partitions=settings.pipeline.partitions,
-    )
-
-
-def _recording_name(played: MarketSettings) -> str:
-    """Name a recording and the part of it that is played, in the 30 characters of its column."""
-    assert played.recorded_path is not None
-    path = played.recorded_path.resolve()
-    digest = hashlib.sha256(f"{path}|{played.from_ms}|{played.to_ms}".encode()).hexdigest()
-    return f"recorded:{path.name[:12]}:{digest[:8]}"
 
 
 def settings_file(directory: Directory) -> Path:
@@ -247,6 +222,14 @@ def programs(directory: Directory) -> list[Program]:
         )
         for row in rows
     ]
+
+
+def _living(directory: Directory) -> tuple[set[int], bool]:
+    """Name the living processes, and say whether one has died and is not back yet."""
+    rows = programs(directory)
+    return {row.pid for row in rows if row.pid}, any(
+        row.state == "EXITED" and not row.has_ended_for_good for row in rows
+    )
 
 
 def start_programs(directory: Directory, names: Sequence[str]) -> None:

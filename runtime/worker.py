@@ -20,11 +20,11 @@ from domain.partitioning import owned_partitions
 from runtime import process
 from runtime.directory import Directory
 from runtime.health import Health, Metrics, serve
+from runtime.identity import identity_of
 from runtime.lag import watch_lag
 from runtime.logs import DatabaseLog, set_up, set_up_from
 from runtime.observer import WorkerObserver
 from runtime.servers import Servers, servers_of
-from runtime.stack import identity_of
 from runtime.stage_runner import RunnerSettings
 from streams import topics
 from streams.connection import connect as connect_redis

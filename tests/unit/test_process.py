@@ -123,6 +123,21 @@ async def test_waiting_listens_to_the_request_to_stop() -> None:
         await wait_for("a server", attempt, stop=stop, log=LOG)
 
 
+async def test_a_server_that_does_not_answer_does_not_keep_a_process_from_stopping() -> None:
+    stop, ended = asyncio.Event(), asyncio.Event()
+
+    async def attempt() -> None:
+        stop.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(StoppedError):
+        await asyncio.wait_for(wait_for("a server", attempt, stop=stop, log=LOG), 5)
+    assert ended.is_set()
+
+
 async def test_an_error_that_waiting_cannot_cure_is_raised_at_once() -> None:
     with pytest.raises(ValueError, match="nonsense"):
         await wait_for("a server", lambda: fail(ValueError("nonsense")), stop=asyncio.Event(), log=LOG)
