@@ -225,41 +225,61 @@ def _timestamptz(values: Any) -> _Cells:
     return _fixed(_as_bytes(microseconds, ">i8"), nulls)
 
 
+@dataclass(frozen=True, slots=True)
+class Decimals:
+    """Numbers rounded to a column's scale: sign, whole part and fraction in units of the last decimal."""
+
+    negative: NDArray[np.bool_]
+    whole: NDArray[np.int64]
+    fraction: NDArray[np.int64]
+    nulls: NDArray[np.bool_]
+
+
+def decimals(values: Any, precision: int, scale: int) -> Decimals:
+    """Round numbers to `numeric(precision, scale)`; NaN is NULL, with zeros in its place.
+
+    Raises
+    ------
+    ValueError
+        If one has too many digits before the point.
+    """
+    one = 10**scale
+    array = _floats(values)
+    nulls = np.isnan(array)
+    magnitude = np.abs(array)
+    magnitude[nulls] = 0
+    if len(array) and (largest := magnitude.max()) >= 10.0 ** (precision - scale) - 0.5 / one:
+        raise ValueError(f"{largest} has more than {precision - scale} digits before the point")
+    # The whole part is split off first, which is exact, so a large number loses no decimals to rounding.
+    floor = np.floor(magnitude)
+    whole = floor.astype(np.int64)
+    fraction = np.rint((magnitude - floor) * one).astype(np.int64)
+    whole += fraction == one
+    return Decimals(array < 0, whole, fraction % one, nulls)
+
+
 def _numeric(precision: int, scale: int) -> Callable[[Any], _Cells]:
     whole_groups = -(-(precision - scale) // 4)
     fraction_groups = -(-scale // 4)
     groups = whole_groups + fraction_groups
     whole_units = _GROUP ** np.arange(whole_groups - 1, -1, -1, dtype=np.int64)
     fraction_units = _GROUP ** np.arange(fraction_groups - 1, -1, -1, dtype=np.int64)
-    one = 10**scale
     fill = 10 ** (4 * fraction_groups - scale)
-    limit = 10.0 ** (precision - scale) - 0.5 / one
     # length of the value (two words), groups, weight of the first group, sign, decimals
     head = np.array([0, 8 + 2 * groups, groups, whole_groups - 1, 0, scale], ">i2")
 
     def encode_numeric(values: Any) -> _Cells:
-        array = _floats(values)
-        nulls = np.isnan(array)
-        magnitude = np.abs(array)
-        magnitude[nulls] = 0
-        if len(array) and (largest := magnitude.max()) >= limit:
-            raise ValueError(f"{largest} has more than {precision - scale} digits before the point")
-        # The whole part is split off first, which is exact, so a large number loses no decimals to rounding.
-        floor = np.floor(magnitude)
-        whole = floor.astype(np.int64)
-        fraction = np.rint((magnitude - floor) * one).astype(np.int64)
-        whole += fraction == one
-        fraction = fraction % one * fill
-        words = np.empty((len(array), len(head) + groups), ">i2")
+        rounded = decimals(values, precision, scale)
+        words = np.empty((len(rounded.whole), len(head) + groups), ">i2")
         words[:, : len(head)] = head
-        words[:, 4] = np.where(array < 0, _NUMERIC_NEGATIVE, 0)
-        words[:, len(head) : len(head) + whole_groups] = whole[:, None] // whole_units % _GROUP
-        words[:, len(head) + whole_groups :] = fraction[:, None] // fraction_units % _GROUP
+        words[:, 4] = np.where(rounded.negative, _NUMERIC_NEGATIVE, 0)
+        words[:, len(head) : len(head) + whole_groups] = rounded.whole[:, None] // whole_units % _GROUP
+        words[:, len(head) + whole_groups :] = rounded.fraction[:, None] * fill // fraction_units % _GROUP
         data = words.view(np.uint8)
-        if not nulls.any():
+        if not rounded.nulls.any():
             return _Cells(data, None)
-        data[nulls, :_LENGTH] = 0xFF
-        return _Cells(data, np.where(nulls, _LENGTH, data.shape[1]))
+        data[rounded.nulls, :_LENGTH] = 0xFF
+        return _Cells(data, np.where(rounded.nulls, _LENGTH, data.shape[1]))
 
     return encode_numeric
 

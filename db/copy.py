@@ -57,7 +57,7 @@ async def write(connection: asyncpg.Connection, rows: Rows) -> int:
         If a column is unknown, missing from the key, of another length, or a value does not fit.
     """
     table = TABLES[rows.table]
-    count = _check(table, rows)
+    count = check(table, rows)
     if not count:
         return 0
     if rows.op == "insert":
@@ -68,7 +68,14 @@ async def write(connection: asyncpg.Connection, rows: Rows) -> int:
     return await _merge(connection, table, rows, count)
 
 
-def _check(table: Table, rows: Rows) -> int:
+def check(table: Table, rows: Rows) -> int:
+    """Count rows that fit their table.
+
+    Raises
+    ------
+    ValueError
+        If a column is unknown, of another length, or missing from the key.
+    """
     lengths = {name: len(values) for name, values in rows.columns.items()}
     if unknown := lengths.keys() - table.columns.keys():
         raise ValueError(f"{table.name} has no column {min(unknown)!r}; it has {', '.join(table.columns)}")
@@ -123,14 +130,14 @@ async def _updates(connection: asyncpg.Connection, table: Table, rows: Rows) -> 
     for day in days.tolist():
         partition = partition_name(table.name, day)
         if await connection.fetchval("SELECT to_regclass($1)", f'"{partition}"') is not None:
-            inside = f'new."{table.day}" >= {_midnight(day)} AND new."{table.day}" < {_midnight(day + 1)}'
+            inside = f'new."{table.day}" >= {midnight(day)} AND new."{table.day}" < {midnight(day + 1)}'
             statements.append(f"{_update(partition, table, rows)} AND {inside}")
     return statements
 
 
 def _upsert(table: Table, rows: Rows, stage: str) -> str:
-    names = _listed(rows.columns)
-    key = _listed(table.key)
+    names = listed(rows.columns)
+    key = listed(table.key)
     changed = [f'"{name}" = EXCLUDED."{name}"' for name in rows.columns if name not in table.key]
     action = f"DO UPDATE SET {', '.join(changed)}" if changed else "DO NOTHING"
     return (
@@ -148,9 +155,11 @@ def _update(target: str, table: Table, rows: Rows) -> str:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Write names as a list of columns."""
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _midnight(day: int) -> str:
+def midnight(day: int) -> str:
+    """Write the beginning of a UTC day, counted since the epoch."""
     return f"timestamptz '{datetime.fromtimestamp(day * DAY_MS / 1000, UTC).isoformat()}'"

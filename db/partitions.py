@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import asyncpg
 import numpy as np
 
-from db.copy import Rows
+from db.copy import Rows, midnight
 from db.tables import DAY_MS, TABLES, partition_name
 
 DAYS_AHEAD = 1
@@ -28,10 +28,6 @@ class Upkeep:
     dropped: tuple[str, ...]
     packed: tuple[str, ...]
     busy: tuple[str, ...]
-
-
-def _midnight(day: int) -> str:
-    return f"timestamptz '{datetime.fromtimestamp(day * DAY_MS / 1000, UTC).isoformat()}'"
 
 
 class _Known(dict[str, set[int]]):
@@ -77,6 +73,29 @@ async def ensure_days(connection: asyncpg.Connection, table: str, from_ms: int, 
     return made
 
 
+async def known_days(connection: asyncpg.Connection, rows: Sequence[Rows]) -> dict[str, set[int]]:
+    """List the days that these rows update and whose partitions are there, by table; remembered.
+
+    One of them may have been dropped since.
+    """
+    found: dict[str, set[int]] = {}
+    for part in rows:
+        table = TABLES[part.table]
+        if part.op != "update" or table.day is None or not len(part.columns[table.day]):
+            continue
+        known = _known_to(connection).setdefault(part.table, set())
+        times = np.asarray(part.columns[table.day])
+        if not known.issuperset(range(int(times.min()) // DAY_MS, int(times.max()) // DAY_MS + 1)):
+            known.update(await existing(connection, part.table))
+        found[part.table] = known
+    return found
+
+
+def forget_days(connection: asyncpg.Connection) -> None:
+    """Forget which partitions are there, because one of them is not."""
+    _known_to(connection).clear()
+
+
 async def _make(connection: asyncpg.Connection, table: str, days: Iterable[int]) -> int:
     async with connection.transaction():
         # Workers meet at midnight: one makes the partition, the others find it.
@@ -91,8 +110,8 @@ def _creation(table: str, day: int) -> str:
     # Made aside and attached: unlike PARTITION OF, that lets others read and write the table meanwhile.
     name = partition_name(table, day)
     column = TABLES[table].day
-    bounds = f"FROM ({_midnight(day)}) TO ({_midnight(day + 1)})".replace("timestamptz ", "")
-    inside = f'"{column}" >= {_midnight(day)} AND "{column}" < {_midnight(day + 1)}'
+    bounds = f"FROM ({midnight(day)}) TO ({midnight(day + 1)})".replace("timestamptz ", "")
+    inside = f'"{column}" >= {midnight(day)} AND "{column}" < {midnight(day + 1)}'
     return (
         f'CREATE TABLE "{name}" (LIKE "{table}" INCLUDING ALL, CONSTRAINT one_day CHECK ({inside})); '
         f'ALTER TABLE "{table}" ATTACH PARTITION "{name}" FOR VALUES {bounds}; '

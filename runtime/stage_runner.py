@@ -19,10 +19,12 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from db.copy import write
-from db.partitions import ensure_partitions
+from db.one_statement import SESSION, GuardError, UnfitError, statement_of
+from db.partitions import ensure_partitions, forget_days, known_days
 from db.repositories import checkpoints, outbox
 from db.repositories.checkpoints import Checkpoint, FencedError, Position
-from pipeline.stage import LogEntry, Stage, StateVersionError, StepResult
+from db.repositories.outbox import Message
+from pipeline.stage import LogEntry, Rows, Stage, StateVersionError, StepResult
 from runtime.sources import Batch, HistoryGoneError, Source
 from schemas.events import encode
 from schemas.frames import MINUTE_MS, NULL_MS, FeatureFrame
@@ -224,6 +226,7 @@ class StageRunner:
         """Take the partition, recover, and work on one connection."""
         connection = await self._connect()
         try:
+            await connection.execute(SESSION)
             if not await self._take(connection, stop):
                 return
             stage = await self._recover(connection)
@@ -388,16 +391,19 @@ class StageRunner:
         )
         for rows in result.rows:
             await ensure_partitions(connection, rows)
-        async with connection.transaction():
-            for rows in result.rows:
-                await write(connection, rows)
-            await self._keep_messages(connection, batch, result, payload, sent)
-            await checkpoints.advance(
-                connection, self.service, self.partition, old=self._at, new=new, summary=stage.summary()
-            )
-            due = self._snapshot_due(new)
-            if due:
-                await self._save(connection, stage, new)
+        messages = self._messages(batch, result, payload, sent)
+        due = self._snapshot_due(new)
+        if due or not await self._commit_at_once(connection, stage, result.rows, messages, new):
+            async with connection.transaction():
+                for rows in result.rows:
+                    await write(connection, rows)
+                for topic, message in messages:
+                    await outbox.add(connection, topic, self.partition, message)
+                await checkpoints.advance(
+                    connection, self.service, self.partition, old=self._at, new=new, summary=stage.summary()
+                )
+                if due:
+                    await self._save(connection, stage, new)
         self._at = new
         await self._source.committed(batch, event_time_ms if event_time_ms is not None else NULL_MS)
         if payload is not None:
@@ -410,35 +416,48 @@ class StageRunner:
     async def committed(self, result: StepResult) -> None:
         """Do what else follows a commit; a place for those who extend the runner."""
 
-    async def _keep_messages(
+    async def _commit_at_once(
         self,
         connection: asyncpg.Connection,
-        batch: Batch,
-        result: StepResult,
-        payload: bytes | None,
-        sent: int,
-    ) -> None:
-        span = _span(result, self._at.event_time_ms)
+        stage: Stage[Any],
+        batches: Sequence[Rows],
+        messages: Sequence[tuple[str, Message]],
+        new: Checkpoint,
+    ) -> bool:
+        """Commit a small batch, such as a live minute, in one round trip; False if it cannot."""
+        try:
+            statement = statement_of(batches, await known_days(connection, batches))
+        except UnfitError:
+            return False
+        for topic, message in messages:
+            outbox.add_in(statement, topic, self.partition, message)
+        checkpoints.advance_in(
+            statement, self.service, self.partition, old=self._at, new=new, summary=stage.summary()
+        )
+        try:
+            await statement.run(connection)
+        except GuardError as error:
+            raise checkpoints.fenced(self.service, self.partition, self._at) from error
+        except asyncpg.UndefinedTableError:
+            # A day was dropped since this connection last looked.
+            forget_days(connection)
+            return False
+        return True
+
+    def _messages(
+        self, batch: Batch, result: StepResult, payload: bytes | None, sent: int
+    ) -> list[tuple[str, Message]]:
+        """List what is kept with the rows, by topic: the journal of the input, and what goes out."""
+        from_ms, to_ms = _span(result, self._at.event_time_ms)
+        messages = []
         if batch.journal is not None:
-            await outbox.add(
-                connection,
-                "candles",
-                self.partition,
-                sequence=self._at.position.sequence,
-                payload=batch.journal,
-                from_ms=span[0],
-                to_ms=span[1],
-            )
+            sequence = self._at.position.sequence
+            kept = Message(sequence=sequence, payload=batch.journal, from_ms=from_ms, to_ms=to_ms)
+            messages.append(("candles", kept))
         if payload is not None and self._out_topic is not None:
-            await outbox.add(
-                connection,
-                self._out_topic,
-                self.partition,
-                sequence=sent,
-                payload=payload,
-                from_ms=span[0],
-                to_ms=span[1],
-            )
+            kept = Message(sequence=sent, payload=payload, from_ms=from_ms, to_ms=to_ms)
+            messages.append((self._out_topic, kept))
+        return messages
 
     async def _publish(self, sequence: int, payload: bytes) -> None:
         """Put the message on the wire; if the wire is away, readers find it in the outbox."""

@@ -16,6 +16,8 @@ from typing import Any
 
 import asyncpg
 
+from db.one_statement import GuardError, OneStatement
+
 SNAPSHOTS_KEPT = 24
 
 
@@ -137,31 +139,48 @@ async def advance(
     FencedError
         If the position is not at `old` any more.
     """
-    event_time = None if new.event_time_ms is None else moment(new.event_time_ms)
-    moved = await connection.execute(
-        """
+    statement = OneStatement()
+    advance_in(statement, service, partition, old=old, new=new, summary=summary)
+    try:
+        await statement.run(connection)
+    except GuardError as error:
+        raise fenced(service, partition, old) from error
+
+
+def advance_in(
+    statement: OneStatement,
+    service: str,
+    partition: int,
+    *,
+    old: Checkpoint,
+    new: Checkpoint,
+    summary: dict[str, Any],
+) -> None:
+    """Move the position as the guard of a statement: what fails is `fenced`."""
+    take = statement.value
+    operation = _operation(service, partition, "position")
+    event_time = take(None if new.event_time_ms is None else moment(new.event_time_ms))
+    statement.guard(
+        f"""
         UPDATE "recoveryState"
-        SET position_sequence = $3, position_row = $4, event_time = $5, outbox_sequence = $6,
-            state_data = state_data || $7, created_at = COALESCE($5, created_at), written_at = now()
-        WHERE service_name = $1 AND operation_id = $2
-          AND position_sequence = $8 AND position_row = $9 AND outbox_sequence = $10
-        """,
-        service,
-        _operation(service, partition, "position"),
-        new.position.sequence,
-        new.position.row,
-        event_time,
-        new.outbox_sequence,
-        {**summary, "attempts": 0},
-        old.position.sequence,
-        old.position.row,
-        old.outbox_sequence,
+        SET position_sequence = {take(new.position.sequence)}, position_row = {take(new.position.row)},
+            event_time = {event_time}, outbox_sequence = {take(new.outbox_sequence)},
+            state_data = state_data || {take({**summary, "attempts": 0})},
+            created_at = COALESCE({event_time}, created_at), written_at = now()
+        WHERE service_name = {take(service)} AND operation_id = {take(operation)}
+          AND position_sequence = {take(old.position.sequence)} AND position_row = {take(old.position.row)}
+          AND outbox_sequence = {take(old.outbox_sequence)}
+        RETURNING 1
+        """  # noqa: S608 - places of arguments, no values
     )
-    if moved != "UPDATE 1":
-        raise FencedError(
-            f"{service} partition {partition}: the position is no longer {old.position.sequence}."
-            f"{old.position.row}; another process has taken over"
-        )
+
+
+def fenced(service: str, partition: int, old: Checkpoint) -> FencedError:
+    """Say that the position was moved by somebody else."""
+    return FencedError(
+        f"{service} partition {partition}: the position is no longer {old.position.sequence}."
+        f"{old.position.row}; another process has taken over"
+    )
 
 
 async def save_snapshot(

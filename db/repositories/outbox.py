@@ -6,40 +6,38 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from db.one_statement import OneStatement
 from db.repositories.checkpoints import moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One batch as it was sent."""
+    """One batch as it was sent, and the event time that it covers where it is about to be kept."""
 
     sequence: int
     payload: bytes
+    from_ms: int = 0
+    to_ms: int = 0
 
 
-async def add(
-    connection: asyncpg.Connection,
-    topic: str,
-    partition: int,
-    *,
-    sequence: int,
-    payload: bytes,
-    from_ms: int,
-    to_ms: int,
-) -> None:
+async def add(connection: asyncpg.Connection, topic: str, partition: int, message: Message) -> None:
     """Store a message, in the caller's transaction."""
-    await connection.execute(
-        """
-        INSERT INTO outbox (topic, partition, sequence, event_from, event_to, payload)
-        VALUES ($1, $2, $3, $4, $5, $6)
-        """,
-        topic,
-        partition,
-        sequence,
-        moment(from_ms),
-        moment(to_ms),
-        payload,
-    )
+    await connection.execute(_insert(*(f"${n}" for n in range(1, 7))), *_values(topic, partition, message))
+
+
+def add_in(statement: OneStatement, topic: str, partition: int, message: Message) -> None:
+    """Store a message as a part of a statement."""
+    statement.add(_insert(*map(statement.value, _values(topic, partition, message))))
+
+
+def _insert(*places: str) -> str:
+    columns = "topic, partition, sequence, event_from, event_to, payload"
+    return f"INSERT INTO outbox ({columns}) VALUES ({', '.join(places)})"  # noqa: S608 - places, no values
+
+
+def _values(topic: str, partition: int, message: Message) -> tuple[object, ...]:
+    times = moment(message.from_ms), moment(message.to_ms)
+    return topic, partition, message.sequence, *times, message.payload
 
 
 async def read(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,22 +10,45 @@ from typing import Any
 import asyncpg
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from db.connect import connect
 from db.copy import Columns, write
 from db.fingerprint import differing, fingerprint
-from db.partitions import ensure_partitions
+from db.one_statement import GuardError, UnfitError, statement_of
+from db.partitions import ensure_partitions, known_days
 from db.repositories import deployment
+from db.tables import TABLES
 from schemas.frames import NULL_MS
 
 T0 = 1_617_321_600_000  # 2021-04-02, midnight
 DAY = 86_400_000
 
 
-async def put(connection: asyncpg.Connection, table: str, op: str, **columns: Any) -> int:
+@pytest.fixture(params=["in bulk", "in one statement"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for both ways of writing."""
+    monkeypatch.setattr(sys.modules[__name__], "WAY", request.param)
+
+
+WAY = "in bulk"
+
+
+async def put(connection: asyncpg.Connection, table: str, op: str, **columns: Any) -> None:
     rows = Columns(table=table, op=op, columns=columns)
     await ensure_partitions(connection, rows)
     async with connection.transaction():
-        return await write(connection, rows)
+        if WAY == "in bulk":
+            await write(connection, rows)
+        else:
+            await write_at_once(connection, rows)
+
+
+async def write_at_once(connection: asyncpg.Connection, *rows: Columns) -> None:
+    statement = statement_of(rows, await known_days(connection, rows))
+    statement.guard("SELECT 1")
+    await statement.run(connection)
 
 
 def candles(times: list[int], **changes: Any) -> dict[str, Any]:
@@ -64,7 +89,7 @@ def forecasts(times: list[int], **changes: Any) -> dict[str, Any]:
 async def test_rows_come_back_as_they_were_given(database: asyncpg.Connection) -> None:
     close = 61_234.567890123
     columns = candles([T0], close=np.array([close]), high=np.array([close + 1]), rsi=np.array([55.55557]))
-    assert await put(database, "rollingChartData", "insert", **columns) == 1
+    await put(database, "rollingChartData", "insert", **columns)
     row = await database.fetchrow('SELECT * FROM "rollingChartData"')
     assert row is not None
     assert row["timestamp"] == datetime(2021, 4, 2, tzinfo=UTC)
@@ -108,7 +133,7 @@ async def test_an_update_touches_only_the_rows_that_are_there(database: asyncpg.
         "scored_at": [T0 + 1, T0 + 2, T0 + 3],
         "missing_reason": [None, "no candle", None],
     }
-    assert await put(database, "persistentForecasts", "update", **outcome) == 2
+    await put(database, "persistentForecasts", "update", **outcome)
     rows = await database.fetch(
         'SELECT actual_value, missing_reason, predicted_value FROM "persistentForecasts" ORDER BY created_at'
     )
@@ -201,7 +226,7 @@ async def test_mistakes_in_the_columns_are_named(database: asyncpg.Connection) -
         await put(database, "outbox", "update", topic=["a"])
     with pytest.raises(ValueError, match="no way to write"):
         await put(database, "ml_models", "replace", model_version=["a"])
-    assert await put(database, "outbox", "insert", topic=[], partition=[]) == 0
+    await put(database, "outbox", "insert", topic=[], partition=[])
 
 
 async def test_open_forecasts_lose_confidence_as_the_candles_go_on(database: asyncpg.Connection) -> None:
@@ -245,3 +270,82 @@ async def test_how_fast_confidence_decays_is_the_setting_that_the_forecaster_lef
     assert found == [Decimal("48.87"), Decimal("3.75"), Decimal(60), Decimal("48.87")]
     with pytest.raises(asyncpg.CheckViolationError, match="deployment_decay"):
         await deployment.set_confidence_decay(database, 0.0)
+
+
+_PRICES = st.floats(-9e9, 9e9, allow_nan=False) | st.just(np.nan) | st.sampled_from([0.0, -0.0, 1e-9, 0.5e-8])
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    prices=st.lists(_PRICES, min_size=1, max_size=20),
+    vector=st.lists(st.floats(width=32), min_size=3, max_size=3),
+)
+def test_a_table_holds_the_same_whichever_way_its_rows_were_written(
+    database_url: str, prices: list[float], vector: list[float]
+) -> None:
+    asyncio.run(_write_both_ways(database_url, np.array(prices), np.array(vector, np.float32)))
+
+
+async def _write_both_ways(url: str, prices: np.ndarray[Any, Any], vector: np.ndarray[Any, Any]) -> None:
+    times = np.arange(len(prices)) * 60_000 + T0
+    rates = np.clip(np.abs(np.nan_to_num(prices)) / 9e7, 0, 100)
+    told = forecasts(times.tolist(), predicted_value=np.clip(prices, -9e6, 9e6), confidence=rates)
+    outcome = {name: told[name] for name in TABLES["persistentForecasts"].key} | {
+        "actual_value": np.clip(prices, -9e6, 9e6) / 3,
+        "scored_at": np.where(np.isnan(prices), NULL_MS, times),
+        "missing_reason": ["no candle" if np.isnan(price) else None for price in prices],
+    }
+    volume = {"volume": np.abs(np.nan_to_num(prices)), "macd": np.clip(prices, -9e6, 9e6)}
+    vectors = {
+        "symbol": ["BTCUSDT"] * len(prices), "timestamp": times, "close": np.nan_to_num(prices),
+        "is_complete": prices > 0, "schema_hash": ["x"] * len(prices),
+        "vector": np.tile(vector, (len(prices), 1)),
+    }  # fmt: skip
+    parts = [
+        Columns(table="rollingChartData", op="upsert", columns=candles(times.tolist(), **volume)),
+        Columns(table="ml_features", op="insert", columns=vectors),
+        Columns(table="persistentForecasts", op="insert", columns=told),
+        Columns(table="persistentForecasts", op="update", columns=outcome),
+    ]
+    connection = await connect(url)
+    try:
+        found = []
+        for at_once in (False, True):
+            transaction = connection.transaction(isolation="repeatable_read")
+            for rows in parts:
+                await ensure_partitions(connection, rows)
+            await transaction.start()
+            for rows in parts:
+                await (write_at_once if at_once else write)(connection, rows)
+            found.append(await fingerprint(connection))
+            await transaction.rollback()
+        assert differing(*found) == []
+        assert found[0]["persistentForecasts"]["rows"] == len(prices)
+    finally:
+        await connection.close()
+
+
+async def test_what_may_meet_in_one_statement_is_refused(database: asyncpg.Connection) -> None:
+    first = Columns(table="persistentForecasts", op="insert", columns=forecasts([T0]))
+    again = Columns(table="persistentForecasts", op="upsert", columns=forecasts([T0]))
+    await ensure_partitions(database, first)
+    for batches in [
+        (first, again),
+        (first, first),
+        (Columns(table="ml_features", op="insert", columns={"timestamp": np.full(9999, T0)}),),
+    ]:
+        with pytest.raises(UnfitError):
+            statement_of(batches, {})
+    changes = Columns(table="persistentForecasts", op="update", columns=forecasts([T0 - DAY]))
+    with pytest.raises(UnfitError, match="persistentForecasts_20210401 may be gone"):
+        statement_of([changes], await known_days(database, [changes]))
+
+
+async def test_a_statement_whose_guard_finds_nothing_writes_nothing(database: asyncpg.Connection) -> None:
+    rows = Columns(table="persistentForecasts", op="insert", columns=forecasts([T0]))
+    await ensure_partitions(database, rows)
+    statement = statement_of([rows], {})
+    statement.guard("SELECT 1 WHERE false")
+    with pytest.raises(GuardError):
+        await statement.run(database)
+    assert await database.fetchval('SELECT count(*) FROM "persistentForecasts"') == 0

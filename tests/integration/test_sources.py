@@ -11,6 +11,7 @@ import pytest
 
 from db.repositories import outbox
 from db.repositories.checkpoints import Checkpoint, Position
+from db.repositories.outbox import Message
 from runtime.sources import Batch, FeedSource, HistoryGoneError, StreamSource
 from schemas.events import decode_feed, encode, encode_feed
 from schemas.frames import MINUTE_MS, NULL_MS, CandleFrame, FeatureFrame, FeedBatch
@@ -58,9 +59,8 @@ class Wire:
             self._sent += 1
             payload = encode(frame)
             if kept:
-                await outbox.add(
-                    self.database, "features", 0, sequence=self._sent, payload=payload, from_ms=T0, to_ms=T0
-                )
+                message = Message(sequence=self._sent, payload=payload, from_ms=T0, to_ms=T0)
+                await outbox.add(self.database, "features", 0, message)
             if published:
                 await stream.publish(self.client, KEY, self._sent, payload, cap=1000)
 
@@ -247,9 +247,8 @@ def candles(of: Any) -> CandleFrame:
 
 
 async def journal(database: asyncpg.Connection, sequence: int, batch: FeedBatch) -> None:
-    await outbox.add(
-        database, "candles", 0, sequence=sequence, payload=encode_feed(batch), from_ms=T0, to_ms=T0
-    )
+    message = Message(sequence=sequence, payload=encode_feed(batch), from_ms=T0, to_ms=T0)
+    await outbox.add(database, "candles", 0, message)
 
 
 def of_feed(batch: Batch | None) -> list[int]:

@@ -19,6 +19,7 @@ import pytest
 from db.connect import connect
 from db.repositories import checkpoints, outbox
 from db.repositories.checkpoints import Position
+from db.repositories.outbox import Message
 from pipeline.stage import LogEntry, Rows, StateVersionError, StepResult
 from runtime.sources import FeedSource, StreamSource
 from runtime.stage_runner import POISON_TRIES, RunnerSettings, StageRunner
@@ -153,9 +154,8 @@ class Stand:
         for frame in frames:
             self.sent += 1
             payload = encode(frame)
-            await outbox.add(
-                self.database, "features", 0, sequence=self.sent, payload=payload, from_ms=T0, to_ms=T0
-            )
+            message = Message(sequence=self.sent, payload=payload, from_ms=T0, to_ms=T0)
+            await outbox.add(self.database, "features", 0, message)
             if published:
                 await stream.publish(self.client, IN, self.sent, payload, cap=1000)
 
@@ -288,8 +288,8 @@ async def test_nothing_of_a_batch_is_there_while_its_transaction_is_open(stand: 
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(StageRunner):
-        async def _keep_messages(self, *values: Any) -> None:
-            await super()._keep_messages(*values)
+        async def _save(self, *values: Any) -> None:
+            await super()._save(*values)
             reached.set()
             await go_on.wait()
 
@@ -554,7 +554,17 @@ class Cutter:
         self._parts = parts
         self._every = every
         self._commits = 0
+        self._in_transaction = False
         self.lost = 0
+
+    def _commits_with(self, data: bytes) -> bool:
+        """Know the end of a transaction, or a statement that moves the position in one of its own."""
+        if b"BEGIN" in data:
+            self._in_transaction = True
+        ends = b"COMMIT;" in data or (not self._in_transaction and b'"attempts":0' in data)
+        if b"COMMIT;" in data or b"ROLLBACK;" in data:
+            self._in_transaction = False
+        return ends
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -568,11 +578,12 @@ class Cutter:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
+        self._in_transaction = False
         cut = asyncio.Event()
 
         async def up() -> None:
             while data := await reader.read(65536):
-                if b"COMMIT;" in data:
+                if self._commits_with(data):
                     self._commits += 1
                     if self._commits % self._every == 0:
                         cut.set()
