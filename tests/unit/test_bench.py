@@ -63,6 +63,12 @@ def test_without_names_the_long_ones_are_left_out() -> None:
     assert not {"soak", "growth", "faults_60x"} & everything.keys()
 
 
+@pytest.fixture
+def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure as often as ever, but not for half a second each: here it only matters what is said."""
+    monkeypatch.setitem(best_us.__kwdefaults__, "at_least_s", 0.0)
+
+
 def test_an_unknown_name_is_refused_naming_what_there_is() -> None:
     answer = runner.invoke(app, ["bench", "speeed"])
 
@@ -71,6 +77,7 @@ def test_an_unknown_name_is_refused_naming_what_there_is() -> None:
     assert "features_live" in answer.stderr
 
 
+@pytest.mark.usefixtures("briefly")
 def test_the_answer_in_json_is_one_object_with_value_reference_and_ratio() -> None:
     answer = runner.invoke(app, ["bench", "indicators_live", "--symbols", "3", "--json"])
 
@@ -83,6 +90,7 @@ def test_the_answer_in_json_is_one_object_with_value_reference_and_ratio() -> No
         assert found["ratio"] == pytest.approx(found["value"] / found["reference"], rel=1e-3)
 
 
+@pytest.mark.usefixtures("briefly")
 def test_without_the_other_libraries_the_reference_is_null_and_said_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -100,6 +108,7 @@ def test_without_the_other_libraries_the_reference_is_null_and_said_so(
     assert answer["value"] > 0
 
 
+@pytest.mark.usefixtures("briefly")
 def test_the_other_libraries_are_measured_where_they_are_installed() -> None:
     pytest.importorskip("talib")
     candles = random_walk(np.random.default_rng(0), classics.WINDOW + 20, 1)[:, 0]

@@ -62,7 +62,7 @@ def test_the_default_file_with_one_byte_changed_or_cut_short(
 
 
 @given(changes=st.dictionaries(st.integers(0, len(LINES) - 1), VALUES, max_size=6))
-@how(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@how(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_values_of_every_wrong_kind(tmp_path: Path, changes: dict[int, str]) -> None:
     lines = list(LINES)
     for number, value in changes.items():

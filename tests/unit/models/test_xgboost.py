@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -155,26 +153,3 @@ def test_all_wrong_settings_are_reported_at_once_with_the_nearest_name() -> None
     assert "rounds = 0" in text
     assert "subsample = 'all'" in text
     assert "threads = True" in text
-
-
-def test_the_bytes_do_not_depend_on_the_process(make_rows: Make) -> None:
-    # Origin: hash seeds and thread pools differ from process to process.
-    code = (
-        "import hashlib, numpy as np\n"
-        "from domain.models.model import TrainingRows\n"
-        "from domain.models.xgboost import FAMILY\n"
-        "c = np.random.default_rng(0)\n"
-        "x = c.normal(size=(900, 5)).astype(np.float32)\n"
-        "y = x[:, 0] + c.normal(size=900)\n"
-        "r = TrainingRows(vectors=x, target_pct=y, open_time_ms=np.arange(900) * 60000)\n"
-        "f = FAMILY.fit(train=r, validation=r, settings={'rounds': 9}, seed=1, progress=lambda *a: None,"
-        " cancelled=lambda: False)\n"
-        "print(hashlib.sha256(f.graph + f.native).hexdigest())\n"
-    )
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
-        ).stdout
-        for _ in range(2)
-    }
-    assert len(digests) == 1
