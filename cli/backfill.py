@@ -10,10 +10,9 @@ import asyncpg
 import typer
 
 from cli.answer import give_json, say
-from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 from config.errors import ConfigurationError, Mistake
 from db.repositories import backfill as requests
-from runtime.servers import postgres_for
 
 
 def backfill(
@@ -28,7 +27,7 @@ def backfill(
     directory, settings = existing_folder(folder, config)
     first, last = _minute("--from", start), _minute("--to", end)
     _check(symbol, settings.symbols, first, last)
-    with postgres_for(directory, settings.servers, "backfill") as url:
+    with database_of(directory, settings, "backfill") as url:
         number = asyncio.run(_request(url, symbol, first, last))
     if as_json:
         give_json({"id": number, "symbol": symbol, "from": first, "to": last})

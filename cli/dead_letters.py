@@ -12,9 +12,8 @@ import typer
 from psycopg.rows import dict_row
 
 from cli.answer import give_json, say, show_table
-from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 from db.repositories import dead_letters
-from runtime.servers import postgres_for
 
 app = typer.Typer(help="List input that was refused, or have it tried again.", no_args_is_help=True)
 
@@ -42,7 +41,7 @@ def list_letters(
     )
     directory, settings = existing_folder(folder, config)
     with (
-        postgres_for(directory, settings.servers, "dead-letters") as url,
+        database_of(directory, settings, "dead-letters") as url,
         psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection,
     ):
         letters = connection.execute(query.encode()).fetchall()
@@ -68,7 +67,7 @@ def replay_letters(
     if not ids and not everything:
         raise typer.BadParameter("name the ids to replay, or use --all")
     directory, settings = existing_folder(folder, config)
-    with postgres_for(directory, settings.servers, "dead-letters") as url:
+    with database_of(directory, settings, "dead-letters") as url:
         found = asyncio.run(_ask_for(url, None if everything else ids))
     missing = sorted(set(ids or []) - set(found))
     if as_json:

@@ -7,10 +7,9 @@ import asyncio
 import asyncpg
 
 from cli.answer import give_json, show_table
-from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 from db.fingerprint import Digest
 from db.fingerprint import fingerprint as digest_tables
-from runtime.servers import postgres_for
 
 
 def fingerprint(
@@ -18,7 +17,7 @@ def fingerprint(
 ) -> None:
     """Show a digest of every table that the pipeline decides, running or not."""
     directory, settings = existing_folder(folder, config)
-    with postgres_for(directory, settings.servers, "fingerprint") as url:
+    with database_of(directory, settings, "fingerprint", newest=True) as url:
         digests = asyncio.run(_digests(url))
     if as_json:
         give_json(digests)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+import traceback
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import asyncpg
 import psycopg
 import typer
+from typer._click.exceptions import ClickException
 
 from cli import (
     backfill,
@@ -24,7 +27,7 @@ from cli import (
     status,
     up,
 )
-from cli.answer import give_json, progress
+from cli.answer import give_json, progress, say
 from config.errors import EX_CONFIG, ConfigurationError
 from config.redaction import redact
 from db.migrate import NewerDatabaseError
@@ -41,6 +44,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"tidecast {version('tidecast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _any_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Live candles in, forecasts and simulated trades out."""
+
+
 app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("status")(status.status)
@@ -71,13 +91,24 @@ _EXPECTED = (
 
 def main() -> NoReturn:
     """Run the command line; the exit code says whether it succeeded, 78 that the settings are wrong."""
+    # Where one JSON object is wanted, that is what a wrong word on the command line is answered with, too.
+    in_words = "--json" not in sys.argv
+    code: object = 0
     try:
-        app()
+        code = app(standalone_mode=in_words)
     except ConfigurationError as error:
         _fail(str(error), EX_CONFIG)
     except _EXPECTED as error:
         _fail(redact(str(error).strip()), 1)
-    sys.exit(0)
+    except ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except Exception as error:
+        if in_words:
+            raise
+        progress.print(redact(traceback.format_exc()), markup=False)
+        give_json({"error": redact(f"{type(error).__name__}: {error}"), "exit_code": 1})
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> NoReturn:

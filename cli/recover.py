@@ -20,14 +20,20 @@ import pyarrow.parquet as pq
 import typer
 
 from cli.answer import give_json, progress, show_table
-from cli.folder import DEFAULT_FOLDER, ConfigOption, JsonOption, existing_folder, settings_for_start
+from cli.folder import (
+    DEFAULT_FOLDER,
+    ConfigOption,
+    JsonOption,
+    database_of,
+    existing_folder,
+    settings_for_start,
+)
 from cli.replay import play_into
 from config.market import ServerSettings
 from config.ml_config import Settings
 from config.toml_writer import as_toml
 from db.repositories import checkpoints, recovery
 from runtime.directory import Directory, DirectoryError, write_atomically
-from runtime.servers import postgres_for
 from runtime.stack import settings_file
 from schemas.frames import MINUTE_MS
 
@@ -85,7 +91,7 @@ def recover(
 
 def _list(folder: Path, config: Path | None, as_json: bool) -> None:
     directory, settings = existing_folder(folder, config)
-    with postgres_for(directory, settings.servers, "recover") as url:
+    with database_of(directory, settings, "recover") as url:
         found = asyncio.run(_read(url))
     if as_json:
         give_json({"dir": str(folder), "checkpoints": [asdict(each) for each in found]})
@@ -117,11 +123,11 @@ def _recover(
     shards: int,
     as_json: bool,
 ) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DirectoryError(f"{folder} is not empty: recover writes into a new --dir only")
     directory, settings = existing_folder(source, config)
-    with postgres_for(directory, settings.servers, "recover") as url:
+    with database_of(directory, settings, "recover") as url:
         chosen = _chosen(asyncio.run(_read(url)), operation_id, source)
+        if folder.exists() and any(folder.iterdir()):
+            raise DirectoryError(f"{folder} is not empty: recover writes into a new --dir only")
         assert chosen.event_time is not None
         event_time_ms = checkpoints.milliseconds(chosen.event_time)
         from_ms = event_time_ms - round(warm_up_days * _DAY_MS)

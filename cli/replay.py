@@ -20,6 +20,7 @@ from cli.answer import give_json, progress, say, show_table
 from cli.folder import ConfigOption, JsonOption, settings_for_start
 from config.ml_config import Settings
 from db.migrate import migrate
+from db.repositories.checkpoints import moment
 from db.repositories.overview import read_summary
 from domain.partitioning import owned_partitions
 from exchanges.recording import BadRecordingError, RecordedMarket, recorded_files
@@ -53,7 +54,8 @@ class _Clock:
 def replay(
     path: Annotated[Path, typer.Argument(help="Folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files.")],
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Where the tables go; by default var/replay-NAME.")
+        Path | None,
+        typer.Option("--dir", file_okay=False, help="Where the tables go; by default var/replay-NAME."),
     ] = None,
     symbols: Annotated[
         str | None, typer.Option("--symbols", help="Only these, separated by commas or blanks.")
@@ -66,6 +68,7 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Play recorded candles through the five workers; the same command goes on where it was cut."""
+    _check_path(path)
     try:
         chosen = _chosen(path, symbols)
     except BadRecordingError as error:
@@ -102,7 +105,21 @@ def _check_recording(settings: Settings) -> None:
             market.recorded_path, symbols=settings.symbols, from_ms=market.from_ms, to_ms=market.to_ms
         )
     except BadRecordingError as error:
-        raise OSError(str(error)) from error
+        asked = [
+            f"{option} {moment(ms):%Y-%m-%dT%H:%MZ}"
+            for option, ms in (("--from", market.from_ms), ("--to", market.to_ms))
+            if ms is not None
+        ]
+        raise OSError(f"{error}{' (' + ' '.join(asked) + ')' if asked else ''}") from error
+
+
+def _check_path(path: Path) -> None:
+    """Raise if there is no folder where one was named."""
+    wanted = "a folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files"
+    if not path.exists():
+        raise OSError(f"{path} does not exist: PATH names {wanted}")
+    if not path.is_dir():
+        raise OSError(f"{path} is a file: PATH names {wanted}, such as {path.absolute().parent}")
 
 
 def play_into(

@@ -8,8 +8,7 @@ import psycopg
 import typer
 
 from cli.answer import give_json, say, show_table
-from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, existing_folder
-from runtime.servers import postgres_for
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 
 
 def sql(
@@ -23,7 +22,7 @@ def sql(
 ) -> None:
     """Run SQL in the pipeline's database; its server is started for it if nothing runs."""
     directory, settings = existing_folder(folder, config)
-    with postgres_for(directory, settings.servers, "sql") as url:
+    with database_of(directory, settings, "sql") as url:
         columns, rows, message = _run(url, query, write)
     if as_json:
         give_json({"columns": columns, "rows": rows, "status": message})

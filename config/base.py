@@ -41,7 +41,9 @@ def _exchange(value: Any) -> Any:
 
 def _milliseconds(value: Any) -> Any:
     # ISO text and TOML's own dates are what people write; a bare number is taken as milliseconds.
-    if isinstance(value, str) and not value.strip().lstrip("-").isdigit():
+    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        return int(value)
+    if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError:
@@ -57,7 +59,7 @@ def _milliseconds(value: Any) -> Any:
 def _whole_minute(value: Any) -> Any:
     milliseconds = _milliseconds(value)
     if isinstance(milliseconds, int) and milliseconds % 60_000:
-        raise ValueError("not a whole minute")
+        raise ValueError("not a whole minute; wanted is an ISO date such as 2021-04-01T00:00Z")
     return milliseconds
 
 

@@ -146,11 +146,8 @@ class Directory:
                 postgres_password=keys["postgres_password"],
                 redis_password=keys["redis_password"],
             )
-        except FileNotFoundError as error:
-            raise DirectoryError(
-                f"{path} holds no pipeline ({Path(error.filename).name} is missing): "
-                f"make one with `tidecast up --dir {path}`"
-            ) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DirectoryError(_no_pipeline(path, Path(error.filename).name)) from error
         except PermissionError as error:
             raise DirectoryError(f"{error.filename} is closed to this user: run as its owner") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -192,6 +189,8 @@ class Directory:
             born._save()
         except PermissionError as error:
             raise DirectoryError(f"cannot write in {path}: choose another --dir") from error
+        except (FileExistsError, NotADirectoryError) as error:
+            raise DirectoryError(f"{_file_in(path)} is a file: --dir names a folder") from error
 
     def claim(self, identity: Identity) -> Self:
         """Make the folder belong to an identity; give the folder back as it now is.
@@ -361,6 +360,18 @@ class Directory:
         finally:
             os.close(descriptor)
         return None
+
+
+def _no_pipeline(path: Path, missing: str) -> str:
+    if (file := _file_in(path)) is not None:
+        return f"{file} is a file: --dir names a pipeline's folder"
+    why = f"{missing} is missing" if path.exists() else "it does not exist"
+    return f"{path} holds no pipeline ({why}): correct --dir, or make one with `tidecast up --dir {path}`"
+
+
+def _file_in(path: Path) -> Path | None:
+    """Find the part of a folder's path that is a file."""
+    return next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None)
 
 
 def take_lock(descriptor: int, wait_s: float) -> bool:

@@ -327,7 +327,8 @@ def occupied(
     """
     recorded = settings.market.recorded_path
     if recorded is not None and not recorded.is_dir():
-        raise DirectoryError(f"{recorded} is no folder: market.recorded_path names recorded candles")
+        what = "is a file" if recorded.exists() else "does not exist"
+        raise DirectoryError(f"{recorded} {what}: market.recorded_path names a folder of recorded candles")
     directory = Directory.create(path, identity_of(settings, market))
     with directory.lock(purpose):
         _wait_for_leftovers(directory)

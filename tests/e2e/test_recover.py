@@ -110,4 +110,6 @@ def test_what_cannot_be_recovered_is_refused_with_what_can(source: Path, tmp_pat
         "--from", "forecaster/0/position", "--source", source, "--dir", tmp_path / "full"
     )
     assert (tmp_path / "full" / "mine.txt").read_text() == "keep"
+    # Who has mistyped the checkpoint hears of that, whatever the new folder is like.
+    assert "is no checkpoint" in refused("--from", "nope", "--source", source, "--dir", tmp_path / "full")
     assert "holds no pipeline" in refused("--list", "--dir", tmp_path / "nothing")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -344,3 +345,89 @@ def test_numbers_that_json_does_not_have_are_null(stopped: Path) -> None:
     assert answer("sql", "--dir", stopped, "SELECT 'NaN'::float8, 'Infinity'::float8")["rows"] == [
         [None, None]
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nope"], "nope"),
+        (["status", "--nope"], "--nope"),
+        (["replay", "recorded", "--shards", "many"], "--shards"),
+        (["sql"], "query"),
+        (["recover"], "--list"),
+        (["dead-letters", "replay", "first"], "ids"),
+        ([], "--json"),
+    ],
+)
+def test_a_wrong_command_line_is_one_json_object_too_and_fails(words: list[str], said: str) -> None:
+    result = tidecast(*words, "--json")
+    told = json.loads(result.stdout)
+    assert set(told) == {"error", "exit_code"}
+    assert said in told["error"]
+    assert told["exit_code"] == result.returncode != 0
+
+
+def test_without_json_a_wrong_command_line_leaves_standard_output_empty() -> None:
+    result = tidecast("status", "--nope")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "--nope" in result.stderr
+
+
+def test_the_version_is_told() -> None:
+    result = tidecast("--version")
+    assert (result.returncode, result.stdout) == (0, f"tidecast {version('tidecast')}\n")
+
+
+def test_a_wrong_path_is_named_as_it_was_typed_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for words, said in (
+        (["replay", tmp_path / "none"], f"{tmp_path / 'none'} does not exist: PATH names a folder"),
+        (["replay", file], f"{file} is a file: PATH names a folder"),
+        (
+            ["status", "--dir", tmp_path / "none"],
+            f"{tmp_path / 'none'} holds no pipeline (it does not exist)",
+        ),
+        (["status", "--dir", file / "below"], f"{file} is a file: --dir names"),
+        (["up", "--dir", file / "below"], f"{file} is a file: --dir names a folder"),
+        (["up", "--config", tmp_path / "no.toml", "--dir", tmp_path], f"--config {tmp_path / 'no.toml'}: "),
+    ):
+        result = tidecast(*words)
+        assert result.returncode in (1, 78), words
+        assert said in result.stderr, words
+
+
+def test_a_wrong_time_is_named_as_it_was_typed(tmp_path: Path) -> None:
+    recording = tmp_path / "recorded"
+    recording.mkdir()
+    minute = "2021-04-02T00:00Z,1,2,1,2,3\n"
+    (recording / "BTCUSDT-1m.csv").write_text(f"timestamp,open,high,low,close,volume\n{minute}")
+    for words, said in (
+        (["--from", "yesterday"], ["--from 'yesterday'", "2021-04-01T00:00Z"]),
+        (["--to", "12"], ["--to '12'", "2021-04-01T00:00Z"]),
+        (["--from", "2021-04-03", "--to", "2021-04-02"], ["--from '2021-04-03'", "earlier than --to"]),
+        (["--from", "2022-01-01"], ["BTCUSDT-1m.csv", "no candle", "--from 2022-01-01T00:00Z"]),
+    ):
+        result = tidecast("replay", recording, "--dir", tmp_path / "dir", *words)
+        assert result.returncode != 0
+        for word in said:
+            assert word in result.stderr, words
+        assert "_ms" not in result.stderr
+    assert not (tmp_path / "dir").exists()
+
+
+def test_an_older_database_says_which_command_mends_it(folder: Path) -> None:
+    with up(folder):
+        pass
+    older = """
+        ALTER TABLE "rollingChartData" DROP COLUMN extra;
+        DELETE FROM _yoyo_migration WHERE migration_id >= '0004'
+    """
+    answer("sql", "--dir", folder, older, "--write")
+    mend = f"2 migrations are missing in {folder}: run `tidecast migrate --dir {folder}`"
+    for words in (["fingerprint"], ["sql", 'SELECT extra FROM "rollingChartData"']):
+        result = tidecast(*words, "--dir", folder)
+        assert result.returncode == 1
+        assert result.stderr.strip() == mend
+    # What is there can be asked as ever, and a slip of the user's own stays one.
+    assert answer("sql", "--dir", folder, MIGRATED)["rows"] == [[0]]
