@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ LONGEST_WAIT_S = 5.0
 OnWait = Callable[[str, BaseException, float], None]
 
 _T = TypeVar("_T")
-# The server is away, starting, stopping, full, or was killed: it may come back. A wrong password does not.
+# The server is away, starting, stopping, full, or was killed: it may come back. A wrong password or
+# certificate does not.
 _PASSING = (
     OSError,
     TimeoutError,
@@ -33,6 +35,8 @@ _PASSING = (
 
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error means that the server is away for now, and no fault of ours."""
+    if isinstance(error, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(error):
+        return False
     return isinstance(error, _PASSING) or (
         isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
     )

@@ -6,6 +6,7 @@ The process id stays the same, so that a supervisor sees, signals and reaps the 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -119,14 +120,10 @@ def _make_cluster(directory: Directory, binaries: Path, new: Path) -> None:
                 f"--pgdata={new}",
                 f"--username={DATABASE}",
                 "--encoding=UTF8",
-                # Built into the server: no drift of collations when the system's C library changes.
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-                "--locale=C",
+                *_by_version(major_version(binaries)),
                 "--auth-local=scram-sha-256",
                 "--auth-host=scram-sha-256",
                 f"--pwfile={password.name}",
-                "--no-instructions",
             ],
             check=True,
             cwd=new,
@@ -140,6 +137,36 @@ def _make_cluster(directory: Directory, binaries: Path, new: Path) -> None:
         cwd=new,
         stdout=subprocess.DEVNULL,
     )
+
+
+def major_version(binaries: Path) -> int:
+    """Ask a `postgres` binary for its major version.
+
+    Raises
+    ------
+    OSError
+        If it does not tell.
+    """
+    answer = subprocess.run(
+        [str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=False
+    )
+    found = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
+    if found is None:
+        raise OSError(
+            f"{binaries / 'postgres'} tells no version: {(answer.stderr or answer.stdout).strip()!r}"
+        )
+    return int(found[1])
+
+
+def _by_version(major: int) -> list[str]:
+    # Text is ordered by code points, whatever becomes of the system's C library.
+    words = ["--locale=C", "--data-checksums"]
+    if major >= 14:
+        words.append("--no-instructions")
+    if major >= 17:
+        # Knows upper and lower case beyond ASCII, too.
+        words += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return words
 
 
 def _remove_stale_pid(data: Path) -> None:

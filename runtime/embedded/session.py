@@ -91,7 +91,12 @@ def redis_answers(url: str, timeout_s: float = 2.0) -> str | None:
 
     if not url.startswith(("redis://", "rediss://", "unix://")):
         return asyncio.run(_many_answer(url, timeout_s))
-    client = redis.Redis.from_url(url, retry=None, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    try:
+        client = redis.Redis.from_url(
+            url, retry=None, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+        )
+    except (ValueError, TypeError):
+        return "its URL cannot be read"  # and what the parser says of it may quote a password
     try:
         client.ping()
     except (redis.RedisError, OSError) as error:
@@ -104,9 +109,12 @@ def redis_answers(url: str, timeout_s: float = 2.0) -> str | None:
 async def _many_answer(url: str, timeout_s: float) -> str | None:
     import redis
 
-    from streams.connection import connect
+    from streams.connection import BadRedisUrlError, connect
 
-    client = connect(url)
+    try:
+        client = connect(url)
+    except BadRedisUrlError as error:
+        return str(error)
     try:
         await asyncio.wait_for(client.ping(), timeout_s)
     except (redis.RedisError, OSError, TimeoutError) as error:
