@@ -162,13 +162,9 @@ def _targets(table: Table, rows: Rows, known_days: Collection[int]) -> list[tupl
 def _source(statement: OneStatement, table: Table, rows: Rows) -> str:
     """Write the SELECT that takes the rows out of the arrays."""
     arrays, places, columns = [], [], []
-    for number, (name, values) in enumerate(rows.columns.items()):
-        try:
-            kind, array, expression = _column(table.columns[name], values)
-        except UnfitError:
-            raise
-        except (ValueError, TypeError, OverflowError) as error:
-            raise ValueError(f"column {name!r} ({table.columns[name]}): {error}") from error
+    ready = _columns(table, rows)
+    for number, name in enumerate(rows.columns):
+        kind, array, expression = ready[name]
         if kind.endswith("[]") and isinstance(array, tuple):
             # An array for each row: all of them lie in one, and each row takes its piece.
             flat, width = array
@@ -182,6 +178,31 @@ def _source(statement: OneStatement, table: Table, rows: Rows) -> str:
         f"SELECT {', '.join(columns)} FROM unnest({', '.join(arrays)}) "
         f"WITH ORDINALITY AS given({', '.join(places)}, row)"
     )
+
+
+def _columns(table: Table, rows: Rows) -> dict[str, _Column]:
+    """Make the arrays; numeric columns of a kind in one go, as each call costs more than its work."""
+    ready: dict[str, _Column] = {}
+    for kind in {table.columns[name] for name in rows.columns}:
+        names = [name for name in rows.columns if table.columns[name] == kind]
+        try:
+            if kind.startswith("numeric") and len(names) > 1:
+                joint = np.concatenate([np.asarray(rows.columns[name], np.float64) for name in names])
+                sent, units, expression = _column(kind, joint)
+                each = len(units) // len(names)
+                for number, name in enumerate(names):
+                    ready[name] = sent, units[number * each : (number + 1) * each], expression
+                continue
+        except (UnfitError, ValueError, TypeError, OverflowError):
+            pass  # alone, the column at fault is found and named
+        for name in names:
+            try:
+                ready[name] = _column(kind, rows.columns[name])
+            except UnfitError:
+                raise
+            except (ValueError, TypeError, OverflowError) as error:
+                raise ValueError(f"column {name!r} ({kind}): {error}") from error
+    return ready
 
 
 #: Type of the array's elements (or the array's own), the array, and the column's value made of an element.

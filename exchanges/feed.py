@@ -333,7 +333,11 @@ class Feed:
             return None
         if len(outflow) < len(self._symbols) and self._settings.gather_s > 0:
             # The other symbols' minute is usually in the next frames.
-            await asyncio.sleep(self._settings.gather_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.gather_s):
+                    while len(outflow) < len(self._symbols):
+                        self._ready.clear()
+                        await self._ready.wait()
         as_of_ms = None if self._paced else self._clock.now_ms
         return outflow.batch(max_rows, catch_up.horizon_ms(), as_of_ms)
 

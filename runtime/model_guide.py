@@ -29,7 +29,8 @@ from schemas.frames import MINUTE_MS, FeatureFrame
 TRAINER = "ml_trainer"
 #: A row older than this by the exchange's clock is history: models are waited for.
 CATCHING_UP_MS = 30 * MINUTE_MS
-_LOOK_EVERY_S = 1.0
+#: Between two looks for a new model: while nothing else is to do, and at most before a candle is served.
+_LOOK_EVERY_S, _LOOK_LATEST_S = 1.0, 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +99,13 @@ class ModelGuide:
         self._settled_ms: int | None = None
         self._looked_s = float("-inf")
         self._acknowledged: set[str] | None = None
+        self._is_live = False
+        self._schema_hash = ""
 
     async def before_read(self, connection: asyncpg.Connection, at: Checkpoint) -> bool:
-        """Read at any time."""
+        """Read at any time; live, see first whether a model is ready, so that no candle waits for that."""
+        if self._is_live and at.event_time_ms is not None:
+            await self._look(connection, at.event_time_ms + 2 * MINUTE_MS, _LOOK_EVERY_S)
         return True
 
     async def relive(self, connection: asyncpg.Connection, frame: FeatureFrame) -> None:
@@ -119,8 +124,10 @@ class ModelGuide:
             await self._refresh(connection, frame.schema_hash)
         first_ms = int(frame.open_time_ms[0]) + MINUTE_MS
         if not self._settings.replay and int(frame.age_ms()[0]) < CATCHING_UP_MS:
-            await self._look(connection, frame.schema_hash, first_ms)
+            self._is_live, self._schema_hash = True, frame.schema_hash
+            await self._look(connection, first_ms, _LOOK_LATEST_S)
             return batch.rows
+        self._is_live = False
         return await self._settled_rows(connection, frame, first_ms)
 
     # --- history ---
@@ -179,9 +186,9 @@ class ModelGuide:
 
     # --- live ---
 
-    async def _look(self, connection: asyncpg.Connection, schema_hash: str, next_ms: int) -> None:
+    async def _look(self, connection: asyncpg.Connection, next_ms: int, every_s: float) -> None:
         """See now and then whether a model is ready; it serves from the next minute on."""
-        if time.monotonic() - self._looked_s < _LOOK_EVERY_S:
+        if time.monotonic() - self._looked_s < every_s:
             return
         self._looked_s = time.monotonic()
         assert self._acknowledged is not None
@@ -198,7 +205,7 @@ class ModelGuide:
                     effective_from_ms=next_ms,
                 )
             self._acknowledged.add(model.model_version)
-        await self._refresh(connection, schema_hash)
+        await self._refresh(connection, self._schema_hash)
 
     async def _acknowledge_late(self, connection: asyncpg.Connection) -> None:
         """At a start: what became ready while nobody looked begins behind the last committed minute."""

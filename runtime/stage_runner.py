@@ -131,6 +131,9 @@ class RunnerSettings:
     recover
         Whether the first life of the process goes on from the checkpoint; otherwise it begins anew at the
         newest message, and only its later lives recover.
+    head_start_s
+        How long a stage that nobody waits for leaves the processors to the others when input comes after a
+        pause.
     """
 
     max_batch_rows: int = 4000
@@ -138,6 +141,7 @@ class RunnerSettings:
     stream_cap: int = 2000
     prefix: str = "tidecast"
     recover: bool = True
+    head_start_s: float = 0.0
 
 
 class StageRunner:
@@ -327,10 +331,14 @@ class StageRunner:
             _end_if_cancelled()
             if not await self._guide.before_read(connection, self._at):
                 continue
+            asked_s = time.monotonic()
             batch = await self._source.read(connection, max_rows=self._row_limit, timeout_s=READ_TIMEOUT_S)
             if batch is None:
                 self._tick(stage)
                 continue
+            # What came after a pause is live; what was there at once is a backlog, and waiting would cost.
+            if 0 < self._settings.head_start_s < time.monotonic() - asked_s:
+                await _pause(stop, self._settings.head_start_s)
             allowed = await self._guide.allow(connection, batch)
             if allowed < batch.rows:
                 if allowed <= 0:

@@ -90,7 +90,7 @@ class Worker:
         """Name the Redis stream of a topic."""
         return topics.key(self.prefix, topic, partition)
 
-    def runner_settings(self) -> RunnerSettings:
+    def runner_settings(self, head_start_s: float = 0.0) -> RunnerSettings:
         """Take the runner's limits from the settings."""
         pipeline = self.settings.pipeline
         return RunnerSettings(
@@ -98,6 +98,7 @@ class Worker:
             snapshot_minutes=pipeline.snapshot_minutes,
             prefix=self.prefix,
             recover=self.recovers,
+            head_start_s=head_start_s,
         )
 
     @property

@@ -20,6 +20,8 @@ from runtime.stage_runner import StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
 
+#: Forecasts are waited for, this is not.
+HEAD_START_S = 0.03
 SERVICE = "chart_monitor"
 #: Added to the priority number of the process.
 NICENESS = 5
@@ -59,7 +61,7 @@ async def build(worker: Worker) -> Tasks:
             out_key=None,
             connect=worker.connect,
             client=worker.redis,
-            settings=worker.runner_settings(),
+            settings=worker.runner_settings(HEAD_START_S),
             observer=alerts,
             clock=None if settings.market.is_simulated else _wall_clock_ms,
         )

@@ -29,6 +29,8 @@ from training.queue import TrainingQueue
 from training.rows import RowFiles
 from training.settings import plan_of
 
+#: Forecasts are waited for, this is not.
+HEAD_START_S = 0.03
 SERVICE = "ml_trainer"
 #: Added to the priority number of the process.
 NICENESS = 5
@@ -74,7 +76,7 @@ async def build(worker: Worker) -> Tasks:
             out_key=None,
             connect=worker.connect,
             client=worker.redis,
-            settings=worker.runner_settings(),
+            settings=worker.runner_settings(HEAD_START_S),
             observer=worker.observer,
         )
         for partition in worker.partitions
