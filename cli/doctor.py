@@ -24,7 +24,7 @@ from cli.folder import (
     existing_folder,
     settings_for_start,
 )
-from cli.status import read_health
+from cli.status import complaints, read_health
 from config.errors import ConfigurationError
 from config.ml_config import Settings
 from config.redaction import redact
@@ -252,15 +252,9 @@ def _workers(directory: Directory) -> Iterator[Finding]:
         if program.group != "workers" or program.state == "STOPPED":
             continue
         health = read_health(directory, program)
-        waiting = health.get("waiting_for") if health else None
-        detail = f"{program.state}, " + (
-            "does not answer"
-            if health is None
-            else f"waits for {waiting}"
-            if waiting
-            else str(health.get("status"))
-        )
-        well = health is not None and not waiting and program.state == "RUNNING"
+        wrong = ["does not answer"] if health is None else complaints(health)
+        detail = f"{program.state}, " + ("; ".join(wrong) or str((health or {}).get("status")))
+        well = not wrong and program.state == "RUNNING"
         log = directory.log / f"{program.name}.log"
         yield Finding(about=program.name, well=well, detail=detail, remedy=f"see {log}")
 

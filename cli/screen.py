@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli.status import read_health
+from cli.status import complaints, read_health
 from db.repositories.overview import Overview, read_overview
 from runtime.servers import servers_of
 from runtime.stack import Plan, Program, programs
@@ -41,8 +41,13 @@ class Row:
             return "running"
         if self.health is None:
             return "starting"
-        waiting = self.health.get("waiting_for")
-        return f"waits for {waiting}" if waiting else str(self.health.get("status", "running"))
+        return "; ".join(complaints(self.health)) or str(self.health.get("status", "running"))
+
+    @property
+    def summary(self) -> str:
+        """The lag, and what is wrong if something is."""
+        wrong = "; ".join(complaints(self.health)) if self.health else ""
+        return ", ".join(word for word in (self.lag, wrong) if word) or self.state
 
     @property
     def lag(self) -> str:
@@ -66,6 +71,7 @@ class Screen:
         self._plan = plan
         self._console = console or Console(highlight=False)
         self._connection: asyncpg.Connection | None = None
+        self._newest: Overview | None = None
         market = plan.settings.market
         self._market: str = market.exchange
         if market.is_simulated:
@@ -123,10 +129,11 @@ class Screen:
             if self._connection is None or self._connection.is_closed():
                 url = servers_of(self._plan.directory, self._plan.settings.servers).postgres_url
                 self._connection = await asyncpg.connect(url, timeout=2, command_timeout=5)
-            return await read_overview(self._connection)
+            self._newest = await read_overview(self._connection)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             # The server is restarting; the rows below say so, and the next second tries again.
-            return None
+            return self._newest
+        return self._newest
 
     # --- how it looks -----------------------------------------------------------------------------
 
@@ -152,9 +159,7 @@ class Screen:
         words = [f"{datetime.now(UTC):%H:%M:%S}Z", self._market]
         if overview is not None:
             words += [f"{name} {value}" for name, value in self._numbers(overview)]
-        words += [
-            f"{row.program.name}: {row.lag or row.state}" for row in rows if row.program.group == "workers"
-        ]
+        words += [f"{row.program.name}: {row.summary}" for row in rows if row.program.group == "workers"]
         if not self._plan.workers:
             words += [f"{row.program.name}: {row.state}" for row in rows]
         return " | ".join(words)

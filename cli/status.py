@@ -6,6 +6,7 @@ import contextlib
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -43,7 +44,7 @@ def status(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -
     else:
         say(f"{directory.path}: tidecast {holder.purpose}, process {holder.pid}, {_market(directory)}")
         show_table(
-            ["part", "state", "pid", "up", "health", "lag"],
+            ["part", "state", "pid", "up", "health", "event time", "lag"],
             [
                 [
                     name,
@@ -51,6 +52,7 @@ def status(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -
                     part["pid"],
                     f"{part['up_s']:.0f} s",
                     part["note"],
+                    (part["event_time"] or "")[:16],
                     _seconds(part["lag_s"]),
                 ]
                 for name, part in parts.items()
@@ -75,9 +77,8 @@ def _part(directory: Directory, program: Program) -> dict[str, Any]:
         if health is None:
             well, note = False, "does not answer"
         else:
-            waiting = health.get("waiting_for")
-            well = well and health.get("status") == "running" and not waiting
-            note = f"waits for {waiting}" if waiting else str(health.get("status", ""))
+            well = well and health.get("status") == "running" and not complaints(health)
+            note = "; ".join(complaints(health)) or str(health.get("status", ""))
     return {
         "state": program.state,
         "pid": program.pid,
@@ -86,8 +87,15 @@ def _part(directory: Directory, program: Program) -> dict[str, Any]:
         "well": well,
         "note": note,
         "lag_s": health.get("lag_s") if health else None,
+        "event_time": health.get("last_event_time") if health else None,
         "health": health,
     }
+
+
+def complaints(health: Mapping[str, Any]) -> list[str]:
+    """Say what a worker waits for, and what is wrong although it runs."""
+    waiting = health.get("waiting_for")
+    return [*([f"waits for {waiting}"] if waiting else []), *map(str, health.get("problems") or ())]
 
 
 def read_health(directory: Directory, program: Program) -> dict[str, Any] | None:

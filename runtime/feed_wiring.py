@@ -58,9 +58,9 @@ class Report:
     def alarm(self, kind: str, message: str, symbol: str | None) -> None:
         """Log what an operator should see."""
         if kind in ("history", "dead_feed") and symbol is None:
-            self._worker.health.waiting_for = message
+            self._worker.health.wait("feed", message)
         elif kind == "feed_alive":
-            self._worker.health.waiting_for = None
+            self._worker.health.wait("feed", None)
         level = _ALARM_LEVELS.get(kind, "warning")
         values = {"action": kind, "category": "market_data", "subcategory": kind}
         if symbol is not None:
@@ -79,7 +79,7 @@ class Report:
     def count(self, name: str, n: int) -> None:
         """Count; a candle also says that the exchange is there."""
         if name == "candles":
-            self._worker.health.waiting_for = None
+            self._worker.health.wait("feed", None)
         self._worker.metrics.events(n, stream=f"feed_{name}")
 
     async def write(self) -> None:
@@ -180,13 +180,16 @@ async def _start_ms(worker: Worker) -> int:
             state = await answer.json()
             return int(state["first_ms"])
 
-    return await wait_for(
+    worker.health.wait("feed", "the simulated exchange")
+    first_ms = await wait_for(
         "the simulated exchange",
         ask,
         stop=worker.stop,
         log=worker.log,
         passing=(OSError, aiohttp.ClientError, ValueError, KeyError),
     )
+    worker.health.wait("feed", None)
+    return first_ms
 
 
 async def serve_requests(worker: Worker, symbols: tuple[str, ...], feed: Feed) -> None:

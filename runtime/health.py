@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -15,6 +16,7 @@ from config.ml_config import Settings
 from runtime.logs import SIMULATED
 from runtime.metrics import Metrics
 from runtime.process import Log, StoppedError, wait_for
+from runtime.trouble import Trouble
 
 __all__ = ["Health", "HealthServer", "Metrics", "serve"]
 
@@ -30,8 +32,10 @@ class Health:
 
     Attributes
     ----------
-    waiting_for
-        What it cannot work without at the moment, in words; None if nothing.
+    waits
+        What it cannot work without at the moment, in words, by who waits: the feed, the stage.
+    trouble
+        What is wrong with it although it runs.
     last_event_time_ms
         Open time of the last processed minute.
     lag_s, lag_rows
@@ -42,7 +46,8 @@ class Health:
     market: str
     is_simulated: bool
     status: Status = "starting"
-    waiting_for: str | None = None
+    waits: dict[str, str] = field(default_factory=dict)
+    trouble: Trouble = field(default_factory=Trouble)
     last_event_time_ms: int | None = None
     lag_s: float | None = None
     lag_rows: int | None = None
@@ -57,10 +62,27 @@ class Health:
         name = SIMULATED if market.is_simulated else market.exchange
         return cls(worker=worker, market=name, is_simulated=market.is_simulated)
 
+    def wait(self, who: str, what: str | None) -> None:
+        """Note what a part of the worker waits for; None for nothing any more."""
+        if what is None:
+            self.waits.pop(who, None)
+        else:
+            self.waits[who] = what
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What is waited for, in words; None if nothing is."""
+        return "; ".join(dict.fromkeys(self.waits.values())) or None
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong although it runs, in words."""
+        return self.trouble.problems(time.monotonic())
+
     @property
     def is_well(self) -> bool:
-        """Whether it runs and waits for nothing."""
-        return self.status == "running" and self.waiting_for is None
+        """Whether it runs, waits for nothing and gets on."""
+        return self.status == "running" and not self.waits and not self.problems
 
     def as_json(self) -> dict[str, Any]:
         """Describe it in JSON values."""
@@ -71,6 +93,7 @@ class Health:
             "pid": os.getpid(),
             "status": self.status,
             "waiting_for": self.waiting_for,
+            "problems": self.problems,
             "last_event_time": None if last is None else datetime.fromtimestamp(last / 1000, UTC).isoformat(),
             "last_event_time_ms": last,
             "lag_s": self.lag_s,

@@ -66,7 +66,9 @@ class WorkerObserver:
         """Take the state of a runner."""
         if status in ("starting", "running", "stopping"):
             self._health.status = status  # type: ignore[assignment]
-        self._health.waiting_for = waiting_for
+        self._health.wait("stage", waiting_for)
+        if status == "waiting" and waiting_for is not None:
+            self._health.trouble.started_over(time.monotonic(), waiting_for)
 
     def recovered(self, service: str, seconds: float, relived_rows: int) -> None:
         """Take how long it took to be working again."""

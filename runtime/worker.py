@@ -21,7 +21,7 @@ from runtime import process
 from runtime.directory import Directory
 from runtime.health import Health, Metrics, serve
 from runtime.identity import identity_of
-from runtime.lag import watch_lag
+from runtime.lag import show_checkpoint, watch_lag
 from runtime.logs import DatabaseLog, set_up, set_up_from
 from runtime.observer import WorkerObserver
 from runtime.servers import Servers, servers_of
@@ -163,12 +163,14 @@ async def _live(
 async def _work(worker: Worker, build: Build) -> None:
     """Wait for the servers, then run the worker's own tasks; the first that ends, ends them all."""
     try:
-        worker.health.waiting_for = "PostgreSQL"
+        worker.health.wait("start", "PostgreSQL")
         connection = await worker.connect()
+        worker.health.wait("start", "the tables: `tidecast migrate` makes them")
         await _wait_for_tables(worker, connection)
         worker.prefix = await _claim(worker, connection)
+        await show_checkpoint(worker, connection)
         await connection.close()
-        worker.health.waiting_for = None
+        worker.health.wait("start", None)
         tasks = {**await build(worker), "lag": watch_lag(worker)}
     except process.StoppedError:
         return

@@ -67,6 +67,23 @@ async def replayed(connection: asyncpg.Connection, ids: Sequence[int]) -> None:
     await connection.execute("UPDATE dead_letters SET replayed_at = now() WHERE id = ANY($1::bigint[])", ids)
 
 
+async def parked_since(connection: asyncpg.Connection, service: str, seconds: float) -> int:
+    """Count the events that a service parked in the last so many seconds and nobody has asked for again.
+
+    Looks at the newest 5,000 letters, so that a flood of refused input does not make it slow.
+    """
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM dead_letters
+        WHERE replayed_at IS NULL AND id > (SELECT COALESCE(max(id), 0) - 5000 FROM dead_letters)
+          AND kind = 'poison' AND exchange = $1 AND received_at > now() - make_interval(secs => $2)
+        """,
+        service,
+        seconds,
+    )
+    return count
+
+
 async def drop_before(connection: asyncpg.Connection, moment: datetime) -> int:
     """Delete input that was refused before a time; returns how much it was."""
     answer: str = await connection.execute("DELETE FROM dead_letters WHERE received_at < $1", moment)

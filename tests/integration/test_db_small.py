@@ -113,6 +113,22 @@ async def test_refused_input_is_kept_raw_and_asked_for_again(database: asyncpg.C
     assert await dead_letters.ask_for(database) == [newest[0].id]
 
 
+async def test_parked_events_of_a_service_are_counted_while_they_are_new_and_kept(
+    database: asyncpg.Connection,
+) -> None:
+    poison = [
+        DeadLetter(kind=kind, exchange=service, symbol=None, raw=b"x", error="broken")
+        for kind, service in (("poison", "forecaster"), ("poison", "ml_trainer"), ("json", "forecaster"))
+    ]
+    await dead_letters.add(database, poison)
+    assert await dead_letters.parked_since(database, "forecaster", 3600.0) == 1
+    await database.execute("UPDATE dead_letters SET received_at = now() - interval '61 minutes'")
+    assert await dead_letters.parked_since(database, "forecaster", 3600.0) == 0
+    await database.execute("UPDATE dead_letters SET received_at = now()")
+    await dead_letters.ask_for(database)
+    assert await dead_letters.parked_since(database, "forecaster", 3600.0) == 0
+
+
 async def test_minutes_are_asked_for_once_until_they_were_fetched(database: asyncpg.Connection) -> None:
     number = await backfill.request(database, "A", T0, T0 + 600_000, requested_by="chart_monitor")
     assert number is not None

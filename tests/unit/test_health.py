@@ -8,15 +8,19 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cli.status import _part
 from config.ml_config import load
+from runtime.directory import Directory
 from runtime.health import Health, HealthServer, serve
 from runtime.metrics import Metrics
+from runtime.stack import Program
 
 
 def health() -> Health:
@@ -46,7 +50,8 @@ async def test_only_a_worker_that_runs_and_waits_for_nothing_is_well(
     status: Any, waiting_for: str | None, code: int
 ) -> None:
     own = health()
-    own.status, own.waiting_for = status, waiting_for
+    own.status = status
+    own.wait("stage", waiting_for)
     async with HealthServer(own, Metrics("forecaster")) as server:
         answered, body = await get_health(server.port)
     assert answered == code
@@ -65,6 +70,44 @@ async def test_health_says_who_where_how_far_and_that_the_market_is_simulated() 
     assert body["last_event_time"] == "2021-04-01T00:00:00+00:00"
     assert (body["lag_s"], body["lag_rows"], body["partitions"]) == (61.5, 6, [0, 2])
     assert (body["market"], body["simulated"]) == ("SIMULATED", True)
+
+
+async def test_a_worker_that_runs_and_parks_events_is_not_well_and_says_why() -> None:
+    own = health()
+    own.status, own.trouble.parked = "running", 2
+    async with HealthServer(own, Metrics("forecaster")) as server:
+        answered, body = await get_health(server.port)
+    assert answered == 503
+    assert body["problems"] == ["2 events parked in the last hour: see `tidecast dead-letters list`"]
+
+
+def test_what_one_part_no_longer_waits_for_another_may_still_wait_for() -> None:
+    own = health()
+    own.wait("feed", "binanceus")
+    own.wait("stage", "postgres")
+    assert own.waiting_for == "binanceus; postgres"
+    own.wait("stage", None)
+    assert own.waiting_for == "binanceus"
+    own.wait("feed", None)
+    assert own.waiting_for is None
+
+
+async def test_status_says_what_a_worker_complains_of_and_is_not_well(tmp_path: Path) -> None:
+    directory = Directory.create(tmp_path)
+    program = Program(name="forecaster-0", group="workers", state="RUNNING", pid=1, exit_code=0, up_s=9.0)
+    own = health()
+    own.status, own.last_event_time_ms = "running", 1_617_235_200_000
+    async with HealthServer(own, Metrics("forecaster"), port=directory.port("forecaster")):
+        well = await asyncio.to_thread(_part, directory, program)
+        own.trouble.parked = 1
+        parking = await asyncio.to_thread(_part, directory, program)
+        own.wait("stage", "postgres")
+        waiting = await asyncio.to_thread(_part, directory, program)
+    assert (well["well"], well["note"]) == (True, "running")
+    assert well["event_time"] == "2021-04-01T00:00:00+00:00"
+    assert (parking["well"], parking["note"].split(":")[0]) == (False, "1 event parked in the last hour")
+    assert not waiting["well"]
+    assert waiting["note"].startswith("waits for postgres; 1 event parked")
 
 
 def test_a_live_market_is_not_called_simulated() -> None:
