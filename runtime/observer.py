@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.stage import LogEntry
 from runtime.health import Health
 from runtime.metrics import Metrics
+
+
+class Observer(Protocol):
+    """Is told what a runner does: logs and metrics."""
+
+    def log(self, entry: LogEntry, stack_trace: str | None = None) -> None:
+        """Take a log line."""
+        ...
+
+    def batch(
+        self, service: str, rows: int, event_time_ms: int, step_s: float, commit_s: float, age_s: float | None
+    ) -> None:
+        """Count a committed batch; `age_s` is how old its newest candle was by the exchange's clock."""
+        ...
+
+    def rows(self, table: str, count: int) -> None:
+        """Count committed rows."""
+        ...
+
+    def latency(self, seconds: float) -> None:
+        """Take the time from a candle's arrival to its committed rows."""
+        ...
+
+    def status(self, service: str, status: str, waiting_for: str | None = None) -> None:
+        """Take the state of the service: starting, running, waiting, stopping."""
+        ...
+
+    def recovered(self, service: str, seconds: float, relived_rows: int) -> None:
+        """Take how long recovery took."""
+        ...
 
 
 class WorkerObserver:

@@ -24,12 +24,14 @@ class CachingRunner(StageRunner):
     ----------
     cache
         Whether to.
+    prefix
+        Of the deployment's keys.
     """
 
-    def __init__(self, *, cache: bool, **options: Any) -> None:
+    def __init__(self, *, cache: bool, prefix: str, **options: Any) -> None:
         super().__init__(**options)
         self._cache = cache
-        self._prefix = options["settings"].prefix
+        self._prefix = prefix
 
     async def committed(self, result: StepResult) -> None:
         """Copy the last row of each symbol."""

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 from redis.exceptions import RedisError
@@ -22,17 +22,19 @@ from db.copy import write
 from db.one_statement import SESSION, GuardError, UnfitError, statement_of
 from db.partitions import ensure_partitions, forget_days, known_days
 from db.repositories import checkpoints, outbox
-from db.repositories.checkpoints import Checkpoint, FencedError, Position
+from db.repositories.checkpoints import Checkpoint, FencedError
 from db.repositories.outbox import Message
-from pipeline.stage import LogEntry, Rows, Stage, StateVersionError, StepResult
-from runtime.sources import Batch, HistoryGoneError, Source
+from pipeline.stage import LogEntry, Rows, Stage, StepResult
+from runtime.guide import Free, Guide
+from runtime.observer import Observer
+from runtime.poison import Suspicion, Verdict, park
+from runtime.recovery import Recovery, save
+from runtime.sources import Batch, Source
 from schemas.events import encode
 from schemas.frames import MINUTE_MS, NULL_MS, FeatureFrame
 from streams import stream
 from streams.topics import CONSUMERS
 
-#: An event is poison when it raised this often alone, or was alone in flight in so many crashes.
-POISON_TRIES = 3
 #: Longest wait for input before the loop looks at its stop sign and clock.
 READ_TIMEOUT_S = 0.5
 _LOST_SERVER = (
@@ -53,67 +55,6 @@ _LOST_SERVER = (
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
 
-class Guide(Protocol):
-    """Holds a runner back, and makes ready what a batch needs."""
-
-    async def before_read(self, connection: asyncpg.Connection, at: Checkpoint) -> bool:
-        """Tell whether to read now; waits a little where the answer is no."""
-        ...
-
-    async def allow(self, connection: asyncpg.Connection, batch: Batch) -> int:
-        """Tell how many leading rows of the batch may be processed now; 0: ask again."""
-        ...
-
-    async def relive(self, connection: asyncpg.Connection, frame: Any) -> None:
-        """Make ready what re-living a frame needs."""
-        ...
-
-
-class Free:
-    """A guide that never holds back."""
-
-    async def before_read(self, connection: asyncpg.Connection, at: Checkpoint) -> bool:
-        """Allow."""
-        return True
-
-    async def allow(self, connection: asyncpg.Connection, batch: Batch) -> int:
-        """Allow all of it."""
-        return max(batch.rows, 1)
-
-    async def relive(self, connection: asyncpg.Connection, frame: Any) -> None:
-        """Need nothing."""
-
-
-class Observer(Protocol):
-    """Is told what a runner does: logs and metrics."""
-
-    def log(self, entry: LogEntry, stack_trace: str | None = None) -> None:
-        """Take a log line."""
-        ...
-
-    def batch(
-        self, service: str, rows: int, event_time_ms: int, step_s: float, commit_s: float, age_s: float | None
-    ) -> None:
-        """Count a committed batch; `age_s` is how old its newest candle was by the exchange's clock."""
-        ...
-
-    def rows(self, table: str, count: int) -> None:
-        """Count committed rows."""
-        ...
-
-    def latency(self, seconds: float) -> None:
-        """Take the time from a candle's arrival to its committed rows."""
-        ...
-
-    def status(self, service: str, status: str, waiting_for: str | None = None) -> None:
-        """Take the state of the service: starting, running, waiting, stopping."""
-        ...
-
-    def recovered(self, service: str, seconds: float, relived_rows: int) -> None:
-        """Take how long recovery took."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerSettings:
     """The limits of a runner.
@@ -126,8 +67,6 @@ class RunnerSettings:
         Event time between two snapshots.
     stream_cap
         Messages that Redis keeps at most; who falls behind reads the outbox.
-    prefix
-        Of the stream keys.
     recover
         Whether the first life of the process goes on from the checkpoint; otherwise it begins anew at the
         newest message, and only its later lives recover.
@@ -139,7 +78,6 @@ class RunnerSettings:
     max_batch_rows: int = 4000
     snapshot_minutes: int = 60
     stream_cap: int = 2000
-    prefix: str = "tidecast"
     recover: bool = True
     head_start_s: float = 0.0
 
@@ -189,7 +127,6 @@ class StageRunner:
     ) -> None:
         self.service = service
         self.partition = partition
-        self._make_stage = make_stage
         self._source = source
         self._out_topic = out_topic
         self._out_key = out_key
@@ -199,15 +136,19 @@ class StageRunner:
         self._observer = observer
         self._guide: Guide = guide or Free()
         self._clock = clock
-        self._give_up = give_up
+        self._recovery = Recovery(
+            service=service,
+            partition=partition,
+            make_stage=make_stage,
+            source=source,
+            guide=self._guide,
+            note=self._note,
+            give_up=give_up,
+        )
         self._must_begin_anew = not settings.recover
         self._at = Checkpoint()
         self._snapshot_ms: int | None = None
-        self._row_limit = settings.max_batch_rows
-        self._failures: dict[Position, int] = {}
-        # Starts since anything was committed. A start of the process counts once; starting over within it
-        # says nothing about poison.
-        self._starts: int | None = None
+        self._suspicion = Suspicion(settings.max_batch_rows)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; a lost server or a lost partition starts over from what is committed."""
@@ -259,72 +200,15 @@ class StageRunner:
         """Bring a fresh stage to the committed position."""
         started = time.monotonic()
         self._observer.status(self.service, "starting")
-        stage = self._make_stage()
         self._at = await checkpoints.load(connection, self.service, self.partition)
         if self._must_begin_anew:
-            await self._begin_anew(connection)
-        position = Position()
-        kept = await checkpoints.newest_snapshot(connection, self.service, self.partition, stage.version)
-        if kept is not None:
-            try:
-                stage.restore(kept.state)
-                position = kept.position
-                self._snapshot_ms = kept.event_time_ms
-            except StateVersionError as error:
-                self._note("warning", "recovery", f"Snapshot not used: {error}")
-                stage = self._make_stage()
-        relived = 0
-        stepped_over = await checkpoints.parked(connection, self.service, self.partition)
-        await self._source.open(connection, self._at)
-        try:
-            async for frame, at in self._source.history(connection, position, self._at.position):
-                await self._guide.relive(connection, frame)
-                for piece in _without(frame, at, stepped_over):
-                    stage.step(piece)
-                    relived += 1
-        except HistoryGoneError as error:
-            # Other settings or another version, and what a new state would be made of is no longer kept.
-            self._note(
-                "error",
-                "recovery",
-                f"The state begins anew at the committed position and warms again ({error}); what was open"
-                " is given up. `tidecast recover` makes a new folder with a complete state.",
-            )
-            if self._give_up is not None:
-                await self._give_up(connection)
-            stage = self._make_stage()
-            self._snapshot_ms = None
+            self._at = await self._recovery.begin_anew(connection, self._at)
+            self._must_begin_anew = False
+        stage, self._snapshot_ms, relived = await self._recovery.relive(connection, self._at)
         if self._at.event_time_ms is not None:
             self._observer.recovered(self.service, time.monotonic() - started, relived)
             self._note("info", "recovery", "Recovered from the checkpoint.", relived_messages=relived)
         return stage
-
-    async def _begin_anew(self, connection: asyncpg.Connection) -> None:
-        """Leave checkpoint and backlog behind: a fresh state is committed behind the newest message.
-
-        Where nothing was committed yet there is nothing to leave behind.
-        """
-        before = self._at
-        if before.event_time_ms is not None:
-            new = replace(before, position=max(before.position, await self._source.end(connection)))
-            stage = self._make_stage()
-            async with connection.transaction():
-                await checkpoints.advance(
-                    connection, self.service, self.partition, old=before, new=new, summary=stage.summary()
-                )
-                # It takes the place of the newest one, so that later lives recover from here.
-                await self._save(connection, stage, new)
-                if self._give_up is not None:
-                    await self._give_up(connection)
-            self._at = new
-            self._note(
-                "warning",
-                "recovery",
-                "Recovery is switched off: the checkpoint is ignored, and the state begins anew at the newest"
-                " message.",
-                left_out_messages=new.position.sequence - before.position.sequence,
-            )
-        self._must_begin_anew = False
 
     async def _work(self, connection: asyncpg.Connection, stage: Stage[Any], stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -332,7 +216,9 @@ class StageRunner:
             if not await self._guide.before_read(connection, self._at):
                 continue
             asked_s = time.monotonic()
-            batch = await self._source.read(connection, max_rows=self._row_limit, timeout_s=READ_TIMEOUT_S)
+            batch = await self._source.read(
+                connection, max_rows=self._suspicion.row_limit, timeout_s=READ_TIMEOUT_S
+            )
             if batch is None:
                 self._tick(stage)
                 continue
@@ -347,13 +233,13 @@ class StageRunner:
                 batch = await self._source.read(connection, max_rows=allowed, timeout_s=0.0) or batch
                 if batch.rows > allowed:
                     continue
-            if self._starts is None:
-                self._starts = await checkpoints.count_start(connection, self.service, self.partition)
-            if self._starts > POISON_TRIES and await self._is_suspect(connection, batch):
+            verdict = await self._suspicion.of_deaths(connection, self.service, self.partition)
+            if verdict is Verdict.PARK:
+                await self._park(connection, batch, "the process died three times with this event in flight")
+            if verdict is not Verdict.GO_ON:
                 continue
             await self._process(connection, stage, batch)
-            # A limit lowered by a failure grows back once work goes on.
-            self._row_limit = min(self._row_limit * 2, self._settings.max_batch_rows)
+            self._suspicion.got_on()
 
     async def _process(self, connection: asyncpg.Connection, stage: Stage[Any], batch: Batch) -> None:
         began = time.perf_counter()
@@ -369,8 +255,6 @@ class StageRunner:
         except _REFUSED as error:
             await self._failed(connection, batch, error)
             raise _StepFailedError from error
-        self._failures.clear()
-        self._starts = 0
         committed = time.perf_counter()
         self._observer.batch(
             self.service,
@@ -485,15 +369,7 @@ class StageRunner:
         return new.event_time_ms - self._snapshot_ms >= self._settings.snapshot_minutes * MINUTE_MS
 
     async def _save(self, connection: asyncpg.Connection, stage: Stage[Any], at: Checkpoint) -> None:
-        await checkpoints.save_snapshot(
-            connection,
-            self.service,
-            self.partition,
-            at=at,
-            version=stage.version,
-            state=stage.snapshot(),
-            summary=stage.summary(),
-        )
+        await save(connection, self.service, self.partition, stage, at)
 
     async def _snapshot(self, connection: asyncpg.Connection, stage: Stage[Any]) -> None:
         """Write the state on a clean stop, so that the next start has nothing to re-live."""
@@ -517,7 +393,7 @@ class StageRunner:
         return getattr(self._source, "topic", None) == "candles"
 
     async def _failed(self, connection: asyncpg.Connection, batch: Batch, error: Exception) -> None:
-        """Bisect a failing batch; park the event that raised three times on its own."""
+        """Take less the next time; step over an event that raised often enough on its own."""
         position = self._at.position
         self._note(
             "error",
@@ -526,47 +402,13 @@ class StageRunner:
             stack_trace=traceback.format_exc(),
             position=f"{position.sequence}.{position.row}",
         )
-        if batch.rows > 1:
-            self._row_limit = max(batch.rows // 2, 1)
-            return
-        self._row_limit = 1
-        tries = self._failures[position] = self._failures.get(position, 0) + 1
-        if tries >= POISON_TRIES:
+        if self._suspicion.raised(batch.rows, position):
             await self._park(connection, batch, f"{type(error).__name__}: {error}")
 
-    async def _is_suspect(self, connection: asyncpg.Connection, batch: Batch) -> bool:
-        """After too many deaths with work in flight take single events, then park the first of them."""
-        if self._row_limit > 1:
-            self._row_limit = 1
-            return True
-        assert self._starts is not None
-        if self._starts > 2 * POISON_TRIES:
-            await self._park(connection, batch, "the process died three times with this event in flight")
-            self._starts = 0
-            return True
-        return False
-
     async def _park(self, connection: asyncpg.Connection, batch: Batch, error: str) -> None:
-        """Step over an event for good: it is kept as a dead letter and never tried again."""
-        # An event of the feed has no place in a stream: nothing has to step over it later.
-        new = self._at if batch.journal is not None else replace(self._at, position=batch.after)
-        raw = batch.journal if batch.journal is not None else encode(batch.frame)
-        async with connection.transaction():
-            if batch.journal is None:
-                await checkpoints.park(connection, self.service, self.partition, self._at.position, error)
-            await checkpoints.advance(
-                connection, self.service, self.partition, old=self._at, new=new, summary={"parked": error}
-            )
-            await connection.execute(
-                "INSERT INTO dead_letters (kind, exchange, raw, error) VALUES ($1, $2, $3, $4)",
-                "poison",
-                self.service,
-                raw,
-                error,
-            )
-        self._at = new
+        self._at = await park(connection, self.service, self.partition, self._at, batch, error)
         self._source.skip(batch)
-        self._failures.clear()
+        self._suspicion.lifted()
         self._note("error", "poison", f"An event was parked after repeated failures: {error}")
 
     def _tick(self, stage: Stage[Any]) -> None:
@@ -591,19 +433,6 @@ class StageRunner:
 
 class _StepFailedError(RuntimeError):
     """A step raised; the stage's state is not to be trusted any more."""
-
-
-def _without(frame: Any, at: Position, stepped_over: frozenset[Position]) -> Sequence[Any]:
-    """Cut parked rows out of a message that is re-lived."""
-    rows = sorted(p.row - at.row for p in stepped_over if p.sequence == at.sequence and p.row >= at.row)
-    if not rows:
-        return [frame]
-    pieces, first = [], 0
-    for row in [*rows, len(frame)]:
-        if row > first:
-            pieces.append(frame.rows(slice(first, row)))
-        first = row + 1
-    return pieces
 
 
 def _span(result: StepResult, event_time_ms: int | None) -> tuple[int, int]:
@@ -640,6 +469,3 @@ def _age_s(frame: Any) -> float | None:
     """Tell how old the newest candle of a batch was when its features were computed."""
     ages = frame.age_ms() if isinstance(frame, FeatureFrame) else None
     return float(ages[-1]) / 1000 if ages is not None and len(ages) else None
-
-
-__all__ = ["Free", "Guide", "Observer", "RunnerSettings", "StageRunner"]

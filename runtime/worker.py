@@ -17,6 +17,7 @@ from config.ml_config import Settings, load
 from db.connect import connect as connect_postgres
 from db.repositories import deployment, logs
 from domain.partitioning import owned_partitions
+from pipeline.stage import Stage
 from runtime import process
 from runtime.directory import Directory
 from runtime.health import Health, Metrics, serve
@@ -25,7 +26,9 @@ from runtime.lag import show_checkpoint, watch_lag
 from runtime.logs import DatabaseLog, set_up, set_up_from
 from runtime.observer import WorkerObserver
 from runtime.servers import Servers, servers_of
-from runtime.stage_runner import RunnerSettings
+from runtime.sources import Source, StreamSource
+from runtime.stage_runner import RunnerSettings, StageRunner
+from schemas.frames import FeatureFrame
 from streams import topics
 from streams.connection import connect as connect_redis
 
@@ -90,16 +93,59 @@ class Worker:
         """Name the Redis stream of a topic."""
         return topics.key(self.prefix, topic, partition)
 
-    def runner_settings(self, head_start_s: float = 0.0) -> RunnerSettings:
-        """Take the runner's limits from the settings."""
-        pipeline = self.settings.pipeline
-        return RunnerSettings(
-            max_batch_rows=pipeline.max_batch_rows,
-            snapshot_minutes=pipeline.snapshot_minutes,
-            prefix=self.prefix,
-            recover=self.recovers,
-            head_start_s=head_start_s,
+    def source(self, topic: str, partition: int, frame_type: type[FeatureFrame]) -> StreamSource:
+        """Read what another stage sends."""
+        return StreamSource(
+            topic=topic,
+            partition=partition,
+            key=self.key(topic, partition),
+            frame_type=frame_type,
+            client=self.redis,
+            max_minutes=self.settings.pipeline.max_batch_minutes,
         )
+
+    def runner(
+        self,
+        partition: int,
+        make_stage: Callable[[], Stage[Any]],
+        source: Source,
+        *,
+        out_topic: str | None = None,
+        kind: Callable[..., StageRunner] = StageRunner,
+        head_start_s: float = 0.0,
+        max_batch_rows: int | None = None,
+        **more: Any,
+    ) -> StageRunner:
+        """Make the runner of a partition, with this process' servers and limits.
+
+        Parameters
+        ----------
+        kind
+            Makes it of keyword arguments.
+        head_start_s, max_batch_rows
+            See `RunnerSettings`; the batch is no longer than the settings want in any case.
+        more
+            Further arguments of `StageRunner`.
+        """
+        pipeline = self.settings.pipeline
+        values: dict[str, Any] = {
+            "service": self.service,
+            "partition": partition,
+            "make_stage": make_stage,
+            "source": source,
+            "out_topic": out_topic,
+            "out_key": None if out_topic is None else self.key(out_topic, partition),
+            "connect": self.connect,
+            "client": self.redis,
+            "observer": self.observer,
+            "settings": RunnerSettings(
+                max_batch_rows=min(pipeline.max_batch_rows, max_batch_rows or pipeline.max_batch_rows),
+                snapshot_minutes=pipeline.snapshot_minutes,
+                recover=self.recovers,
+                head_start_s=head_start_s,
+            ),
+        }
+        return kind(**(values | more))
 
     @property
     def recovers(self) -> bool:

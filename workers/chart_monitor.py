@@ -15,8 +15,6 @@ from domain.quality.check import Limits
 from pipeline.quality_stage import QualityStage
 from runtime.alerts import AlertObserver
 from runtime.housekeeping import keep_house
-from runtime.sources import StreamSource
-from runtime.stage_runner import StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
 
@@ -45,23 +43,11 @@ async def build(worker: Worker) -> Tasks:
         )
 
     runners = [
-        StageRunner(
-            service=SERVICE,
-            partition=partition,
-            make_stage=partial(make_stage, partition),
-            source=StreamSource(
-                topic="features",
-                partition=partition,
-                key=worker.key("features", partition),
-                frame_type=FeatureFrame,
-                client=worker.redis,
-                max_minutes=settings.pipeline.max_batch_minutes,
-            ),
-            out_topic=None,
-            out_key=None,
-            connect=worker.connect,
-            client=worker.redis,
-            settings=worker.runner_settings(HEAD_START_S),
+        worker.runner(
+            partition,
+            partial(make_stage, partition),
+            worker.source("features", partition, FeatureFrame),
+            head_start_s=HEAD_START_S,
             observer=alerts,
             clock=None if settings.market.is_simulated else _wall_clock_ms,
         )

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,9 +21,9 @@ from pipeline.feature_stage import FeatureStage
 from runtime.extra_indicators import check_extra_indicators, extra_indicators_of
 from runtime.feature_wiring import engine_of
 from runtime.feed_wiring import EventTimeFeed, Report, feed_for, serve_requests
+from runtime.guide import Free, Guide
 from runtime.pacing import Pace
 from runtime.sources import FeedSource
-from runtime.stage_runner import Free, Guide, RunnerSettings, StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.events import decode_feed
 from schemas.frames import NULL_MS
@@ -45,20 +44,15 @@ async def build(worker: Worker) -> Tasks:
         resume = await _resume(worker, partition) if worker.recovers else {}
         feed = await feed_for(worker, symbols, resume, report, from_now=not worker.recovers)
         worker.market_now_ms = partial(getattr, feed, "exchange_now_ms")
-        runner = StageRunner(
-            service=SERVICE,
-            partition=partition,
-            make_stage=partial(_stage, worker, partition, symbols),
-            source=FeedSource(
+        runner = worker.runner(
+            partition,
+            partial(_stage, worker, partition, symbols),
+            FeedSource(
                 partition=partition,
                 feed=EventTimeFeed(feed) if worker.settings.pipeline.replay else feed,
             ),
             out_topic="features",
-            out_key=worker.key("features", partition),
-            connect=worker.connect,
-            client=worker.redis,
-            settings=_runner_settings(worker),
-            observer=worker.observer,
+            max_batch_rows=_SLOW_BATCH_ROWS if worker.settings.features.extra_indicators else None,
             guide=_guide(worker, partition),
         )
         tasks[f"feed {partition}"] = _until_stopped(worker, feed)
@@ -87,13 +81,6 @@ def _stage(worker: Worker, partition: int, symbols: tuple[str, ...]) -> FeatureS
         engine=engine,
         user_indicators=extra_indicators_of(settings, symbols),
     )
-
-
-def _runner_settings(worker: Worker) -> RunnerSettings:
-    limits = worker.runner_settings()
-    if not worker.settings.features.extra_indicators:
-        return limits
-    return replace(limits, max_batch_rows=min(limits.max_batch_rows, _SLOW_BATCH_ROWS))
 
 
 def _guide(worker: Worker, partition: int) -> Guide:

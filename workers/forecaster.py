@@ -11,8 +11,6 @@ from functools import partial
 from db.repositories import deployment
 from domain.partitioning import owned_symbols
 from pipeline.forecast_stage import ForecastStage
-from runtime.sources import StreamSource
-from runtime.stage_runner import StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import PredictionFrame
 
@@ -38,24 +36,10 @@ async def build(worker: Worker) -> Tasks:
         )
 
     runners = [
-        StageRunner(
-            service=SERVICE,
-            partition=partition,
-            make_stage=partial(make_stage, partition),
-            source=StreamSource(
-                topic="predictions",
-                partition=partition,
-                key=worker.key("predictions", partition),
-                frame_type=PredictionFrame,
-                client=worker.redis,
-                max_minutes=settings.pipeline.max_batch_minutes,
-            ),
-            out_topic=None,
-            out_key=None,
-            connect=worker.connect,
-            client=worker.redis,
-            settings=worker.runner_settings(),
-            observer=worker.observer,
+        worker.runner(
+            partition,
+            partial(make_stage, partition),
+            worker.source("predictions", partition, PredictionFrame),
         )
         for partition in worker.partitions
     ]

@@ -20,7 +20,6 @@ from pipeline.inference_stage import ALL_SYMBOLS, InferenceStage, ServingModel
 from pipeline.trade_stage import Strategy, TradeStage
 from runtime.model_guide import GuideSettings, ModelGuide
 from runtime.prediction_cache import CachingRunner
-from runtime.sources import StreamSource
 from runtime.stage_runner import StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
@@ -72,30 +71,14 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         in_use[:] = [inference]
         return Chain(inference, _trade_stage(worker, partition))
 
-    return CachingRunner(
-        cache=settings.inference.prediction_cache,
-        service=SERVICE,
-        partition=partition,
-        make_stage=make_stage,
-        source=StreamSource(
-            topic="features",
-            partition=partition,
-            key=worker.key("features", partition),
-            frame_type=FeatureFrame,
-            client=worker.redis,
-            max_minutes=settings.pipeline.max_batch_minutes,
-        ),
+    return worker.runner(
+        partition,
+        make_stage,
+        worker.source("features", partition, FeatureFrame),
         out_topic="predictions",
-        out_key=worker.key("predictions", partition),
-        connect=worker.connect,
-        client=worker.redis,
-        settings=worker.runner_settings(),
-        observer=worker.observer,
+        kind=partial(CachingRunner, cache=settings.inference.prediction_cache, prefix=worker.prefix),
         guide=guide,
-        give_up=partial(
-            trades.give_up,
-            symbols=owned_symbols(settings.symbols, partition, settings.pipeline.partitions),
-        ),
+        give_up=partial(trades.give_up, symbols=owned),
     )
 
 

@@ -20,8 +20,6 @@ from domain.partitioning import owned_partitions, owned_symbols
 from pipeline.sample_stage import Retraining, SampleStage
 from runtime.compute import ComputePool
 from runtime.feature_wiring import periods_of
-from runtime.sources import StreamSource
-from runtime.stage_runner import StageRunner
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
 from training.handler import TrainHandler
@@ -60,24 +58,11 @@ async def build(worker: Worker) -> Tasks:
         )
 
     runners = [
-        StageRunner(
-            service=SERVICE,
-            partition=partition,
-            make_stage=partial(make_stage, partition),
-            source=StreamSource(
-                topic="features",
-                partition=partition,
-                key=worker.key("features", partition),
-                frame_type=FeatureFrame,
-                client=worker.redis,
-                max_minutes=settings.pipeline.max_batch_minutes,
-            ),
-            out_topic=None,
-            out_key=None,
-            connect=worker.connect,
-            client=worker.redis,
-            settings=worker.runner_settings(HEAD_START_S),
-            observer=worker.observer,
+        worker.runner(
+            partition,
+            partial(make_stage, partition),
+            worker.source("features", partition, FeatureFrame),
+            head_start_s=HEAD_START_S,
         )
         for partition in worker.partitions
     ]

@@ -21,8 +21,9 @@ from db.repositories import checkpoints, outbox
 from db.repositories.checkpoints import Position
 from db.repositories.outbox import Message
 from pipeline.stage import LogEntry, Rows, StateVersionError, StepResult
+from runtime.poison import POISON_TRIES
 from runtime.sources import FeedSource, StreamSource
-from runtime.stage_runner import POISON_TRIES, RunnerSettings, StageRunner
+from runtime.stage_runner import RunnerSettings, StageRunner
 from schemas.events import encode
 from schemas.frames import MINUTE_MS, NULL_MS, CandleFrame, FeatureFrame, FeedBatch
 from streams import stream
