@@ -71,6 +71,7 @@ def test_values_of_every_wrong_kind(tmp_path: Path, changes: dict[int, str]) -> 
     loads_or_explains(tmp_path / "my.toml", "\n".join(lines).encode())
 
 
+@how(max_examples=60)
 @given(
     name=st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="_"), max_size=30),
     value=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=30),

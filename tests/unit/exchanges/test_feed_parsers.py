@@ -114,7 +114,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=200), cut=st.integers(0, 250), value=VALUES, place=st.integers(0, 20))
 @example(data=b"\xff\xfe", cut=3, value=None, place=0)
 @example(data=b"[1,2,3]", cut=20, value="nan", place=6)

@@ -25,7 +25,7 @@ def lagged(values: np.ndarray, lag: int) -> float:
     return float(np.corrcoef(values[:-lag], values[lag:])[0, 1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(SYMBOLS),
     st.integers(0, 3 * 1_440),
