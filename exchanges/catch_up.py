@@ -105,11 +105,14 @@ class CatchUp:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._turn.clear()
+                began_s = time.monotonic()
                 for lane in self._due():
                     self._asking[lane.symbol].underway = True
                     group.create_task(self._ask(lane), name=f"feed history {lane.symbol}")
+                # With very many symbols a look takes long: most of the time has to stay for other things.
+                pause_s = max(_LOOK_S[self._virtual], 15 * (time.monotonic() - began_s))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_S[self._virtual]):
+                    async with asyncio.timeout(pause_s):
                         await self._turn.wait()
 
     def horizon_ms(self) -> int | None:
