@@ -65,6 +65,9 @@ class ComputePool:
         Seconds that a cancelled computation gets to stop by itself.
     niceness
         Added to the priority number of the processes.
+    leftovers
+        True: they take only processor time that nothing else wants, where the system knows such a thing. On a
+        machine that others keep fully busy they starve.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class ComputePool:
         idle_timeout_s: float = 60.0,
         stop_timeout_s: float = 2.0,
         niceness: int = 5,
+        leftovers: bool = False,
     ) -> None:
         if max_workers < 1 or attempts < 1:
             raise ValueError(f"max_workers ({max_workers}) and attempts ({attempts}) must be at least 1")
@@ -82,7 +86,7 @@ class ComputePool:
         self._attempts = attempts
         self._idle_timeout_s = idle_timeout_s
         self._stop_timeout_s = stop_timeout_s
-        self._niceness = niceness
+        self._priority = "leftovers" if leftovers else str(niceness)
         self._places = asyncio.Semaphore(max_workers)
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
@@ -160,7 +164,7 @@ class ComputePool:
                 self._busy.add(worker)
                 return worker
             await worker.end()
-        worker = await _Worker.start(self._niceness)
+        worker = await _Worker.start(self._priority)
         self._busy.add(worker)
         return worker
 
@@ -204,13 +208,13 @@ class _Worker:
         self.pid = process.pid
 
     @classmethod
-    async def start(cls, niceness: int) -> _Worker:
+    async def start(cls, priority: str) -> _Worker:
         path = os.pathsep.join(entry for entry in (_ROOT, os.environ.get("PYTHONPATH", "")) if entry)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "runtime.compute_process",
-            str(niceness),
+            priority,
             str(os.getpid()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

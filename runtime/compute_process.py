@@ -23,14 +23,24 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve calls until the pipe closes."""
-    niceness, parent = int(sys.argv[1]), int(sys.argv[2])
+    priority, parent = sys.argv[1], int(sys.argv[2])
     _die_with(parent)
     with contextlib.suppress(OSError):
-        os.nice(niceness)
+        _take_priority(priority)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # whatever a library prints must not get between the answers
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     _Server(sys.stdin.buffer, answers).serve()
+
+
+def _take_priority(priority: str) -> None:
+    """Add a number to our priority number, or take only what nobody else wants."""
+    if priority != "leftovers":
+        os.nice(int(priority))
+    elif sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
 
 
 def _die_with(parent: int) -> None:

@@ -78,7 +78,9 @@ async def _train(worker: Worker, everywhere: tuple[int, ...]) -> None:
     concurrent = settings.system.max_concurrent_workers
     scratch = worker.directory.path / "training"
     connections = await pool(url, min_size=1, max_size=concurrent + 3)
-    async with connections, ComputePool(max_workers=concurrent) as compute:
+    # In a replay everybody waits for a training; live, forecasts go first.
+    compute_pool = ComputePool(max_workers=concurrent, leftovers=not settings.pipeline.replay)
+    async with connections, compute_pool as compute:
         rows = RowFiles(scratch=scratch / f"rows-{worker.shard}", postgres_url=url, compute=compute)
         handler = TrainHandler(
             plan=plan_of(settings, schema_hash=schema_hash(periods_of(settings))),

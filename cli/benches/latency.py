@@ -151,6 +151,8 @@ async def _training_figure(
     task = asyncio.create_task(_keep_training(pipeline, connection, trainings))
     try:
         found, _ = await _watched(pipeline, frames, commits, seconds)
+        # What a training takes from the servers themselves: caches, memory, the other half of a core.
+        floor = await hops_ms(pipeline.postgres_url, pipeline.directory.redis_url)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -170,6 +172,8 @@ async def _training_figure(
             "p50_ms": quantile(during, 0.5),
             "worst_ms": max(during),
             "training_share": len(during) / len(found),
+            "floor_p50_ms": quantile(floor, 0.5),
+            "floor_p99_ms": quantile(floor, 0.99),
         },
     )
 

@@ -33,6 +33,10 @@ def identity(*, progress, cancelled):
     return os.getpid(), os.nice(0), os.environ["OMP_NUM_THREADS"]
 
 
+def policy(*, progress, cancelled):
+    return os.sched_getscheduler(0)
+
+
 def fail(message, *, progress, cancelled):
     raise ValueError(message)
 
@@ -112,6 +116,12 @@ async def test_processes_are_nice_single_threaded_and_used_again(pool: ComputePo
     assert pid == again != os.getpid()
     assert niceness == min(os.nice(0) + 5, 19)
     assert threads == "1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows processes that take what is left")
+async def test_where_forecasts_go_first_a_process_takes_what_is_left(work: ModuleType) -> None:
+    async with ComputePool(max_workers=1, leftovers=True) as pool:
+        assert await pool.run(work.policy) == os.SCHED_IDLE
 
 
 async def test_an_error_comes_back_as_itself_with_the_other_traceback(
