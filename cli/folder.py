@@ -18,7 +18,7 @@ from config.ml_config import Settings, load
 from db.migrate import pending
 from runtime.directory import Directory, DirectoryError
 from runtime.extra_indicators import check_extra_indicators
-from runtime.servers import postgres_for
+from runtime.servers import check_servers, postgres_for
 from runtime.stack import settings_file
 
 #: Read by the launcher of servers; the settings know nothing of them.
@@ -64,6 +64,7 @@ def settings_for_start(config: Path | None, overrides: dict[str, Any]) -> Settin
     """
     settings = _loaded(config, overrides)
     check_extra_indicators(settings)
+    check_servers(settings.servers)
     return settings
 
 

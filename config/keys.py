@@ -42,6 +42,13 @@ class KnownKeys:
         self.fields: dict[str, FieldInfo] = {}
         self.sections: set[str] = set()
         self._walk(model, "")
+        #: Keys that hold a secret, and every table around one.
+        self._secret = {
+            key[:end]
+            for key, info in self.fields.items()
+            if _is_secret(info)
+            for end in (*(place for place, letter in enumerate(key) if letter == "."), len(key))
+        }
 
     def _walk(self, model: type[BaseModel], prefix: str) -> None:
         for name, info in model.model_fields.items():
@@ -54,8 +61,7 @@ class KnownKeys:
 
     def is_secret(self, key: str) -> bool:
         """Whether a key holds a secret, or is a table in which there are some."""
-        inside = [info for name, info in self.fields.items() if name == key or name.startswith(f"{key}.")]
-        return any(_is_secret(info) for info in inside)
+        return key in self._secret
 
     def holds_table(self, key: str) -> bool:
         """Whether a key's value is a table with names that the user chooses."""

@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from config.errors import ConfigurationError, Mistake
 from config.market import ServerSettings
 from runtime.directory import Directory, DirectoryBusyError
 from runtime.embedded import session
+from streams.connection import BadRedisUrlError
+from streams.connection import connect as connect_redis
 
 #: Commands that keep the folder's servers running for others.
 LASTING = frozenset({"up", "replay", "starting"})
@@ -34,6 +37,22 @@ def servers_of(directory: Directory, settings: ServerSettings) -> Servers:
         embedded_postgres=postgres is None,
         embedded_redis=redis is None,
     )
+
+
+def check_servers(settings: ServerSettings) -> None:
+    """Find out before anything starts whether the URLs can be read; nothing is sent.
+
+    Raises
+    ------
+    config.errors.ConfigurationError
+        If one cannot.
+    """
+    if settings.redis_url is None:
+        return
+    try:
+        connect_redis(settings.redis_url.get_secret_value())
+    except BadRedisUrlError as error:
+        raise ConfigurationError([Mistake(key="servers.redis_url", problem=str(error))]) from None
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from runtime.identity import identity_of
 from runtime.lag import show_checkpoint, watch_lag
 from runtime.logs import DatabaseLog, set_up, set_up_from
 from runtime.observer import WorkerObserver
-from runtime.servers import Servers, servers_of
+from runtime.servers import Servers, check_servers, servers_of
 from runtime.sources import Source, StreamSource
 from runtime.stage_runner import RunnerSettings, StageRunner
 from schemas.frames import FeatureFrame
@@ -173,6 +173,7 @@ async def _live(
     service: str, build: Build, settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event
 ) -> int:
     shard, shards = arguments.shard
+    check_servers(settings.servers)
     directory = Directory.open(arguments.dir)
     database_log = DatabaseLog()
     own_secrets = (directory.postgres_password, directory.redis_password)

@@ -229,7 +229,8 @@ def test_sql_and_fingerprint_work_while_nothing_runs_and_leave_nothing_running(s
 
 def test_two_short_commands_at_once_wait_for_each_other(stopped: Path) -> None:
     command = [*TIDECAST, "sql", "--dir", str(stopped), MIGRATED, "--json"]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    environ = _environment({})
+    both = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [json.loads(process.communicate(timeout=60)[0])["rows"] for process in both]
     assert answers == [[[0]], [[0]]]
 
@@ -248,6 +249,17 @@ def test_all_mistakes_in_the_settings_are_told_at_once_with_78_before_anything_s
     assert result.returncode == 78
     for word in ("rsi_periode", "rsi_period", "fee_bps", "market.exchange", "binanceus"):
         assert word in result.stderr
+    assert not folder.exists()
+
+
+def test_a_redis_url_that_cannot_be_read_is_told_with_78_and_without_its_password(folder: Path) -> None:
+    result = tidecast(
+        "up", "--no-workers", "--dir", folder, TIDECAST_REDIS_URL="redis+sentinel://me:hushhush@one,two"
+    )
+    assert result.returncode == 78
+    assert "servers.redis_url" in result.stderr
+    assert "mymaster" in result.stderr
+    assert "hushhush" not in result.stdout + result.stderr
     assert not folder.exists()
 
 
