@@ -7,7 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +34,8 @@ from runtime.stack import Plan, Stack, StackError, occupied, programs
 _LOOK_EVERY_S = 0.25
 #: A replay in which nothing moves for so long has hung.
 STUCK_AFTER_S = 300.0
+#: A process that had to be started so often while nothing moved will not get on.
+_MOST_STARTS = 12
 FAMILIAR = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "HBARUSDT")
 
 
@@ -49,6 +51,8 @@ class _Clock:
     first_reached_ms: int | None = None
     moved_s: float = 0.0
     reached_ms: int = 0
+    #: By name, the processes that were started since anything moved.
+    starts: dict[str, set[int]] = field(default_factory=dict)
 
 
 def replay(
@@ -218,6 +222,7 @@ async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
         while not stop.is_set():
             stack.check()
             check_programs(plan.directory)
+            _check_starts(plan.directory, clock)
             await _pause(stop, _LOOK_EVERY_S)
             try:
                 if connection is None or connection.is_closed():
@@ -286,8 +291,26 @@ def _check_moving(now: Drain, clock: _Clock) -> None:
     """
     if now.reached_ms != clock.reached_ms or now.unfinished_trainings:
         clock.reached_ms, clock.moved_s = now.reached_ms, time.monotonic()
+        clock.starts.clear()
     elif time.monotonic() - clock.moved_s > STUCK_AFTER_S:
         raise StackError(f"nothing has moved for {STUCK_AFTER_S:g} s: see the logs in DIR/log")
+
+
+def _check_starts(directory: Directory, clock: _Clock) -> None:
+    """Raise if a process is started again and again while nothing moves.
+
+    Raises
+    ------
+    StackError
+        Naming its log.
+    """
+    for program in programs(directory):
+        seen = clock.starts.setdefault(program.name, set())
+        if program.pid:
+            seen.add(program.pid)
+        if len(seen) > _MOST_STARTS:
+            log = directory.log / f"{program.name}.log"
+            raise StackError(f"{program.name} ended {len(seen) - 1} times and nothing moves: see {log}")
 
 
 async def _summary(plan: Plan, drained: Drain, clock: _Clock) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil
 import pytest
 
 from . import replays
@@ -98,3 +100,23 @@ def test_a_replay_whose_exchange_has_ended_for_good_says_so_and_ends(
     error = json.loads(out)["error"]
     assert "exchange ended with code 78" in error
     assert "exchange.log" in error
+
+
+@pytest.mark.slow
+def test_a_replay_ends_where_a_worker_dies_again_and_again_and_names_its_log(
+    recording: Path, settings: Path, tmp_path: Path
+) -> None:
+    with replays.started("replay", recording, "--dir", tmp_path / "dir", "--config", settings) as launcher:
+
+        def is_over() -> bool:
+            if (worker := replays.find(launcher, "forecaster")) is not None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
+            return launcher.poll() is not None
+
+        assert replays.eventually(is_over, within_s=120)
+        out, _ = launcher.communicate()
+    assert launcher.returncode == 1
+    error = json.loads(out)["error"]
+    assert "forecaster-0 ended" in error
+    assert "forecaster-0.log" in error
