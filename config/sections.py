@@ -35,7 +35,9 @@ class SystemSettings(Section):
         description="Go on from the last checkpoint; false starts from now, ignoring checkpoints. A replay"
         " always goes on.",
     )
-    max_concurrent_workers: Count = Field(2, description="Training processes at the same time.")
+    max_concurrent_workers: Count = Field(
+        2, description="Training processes at the same time; live at most one fewer than processors."
+    )
 
 
 class DataSettings(Section):

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from artifacts.store import ArtifactStore
+from config.ml_config import Settings
 from db.connect import pool
 from db.repositories.jobs import Job
 from domain.features.schema import NAMES, schema_hash
@@ -71,11 +72,19 @@ async def build(worker: Worker) -> Tasks:
     return tasks
 
 
+def _at_once(settings: Settings) -> int:
+    """Count the trainings at the same time: live, one processor stays free for what is waited for."""
+    wanted = settings.system.max_concurrent_workers
+    if settings.pipeline.replay:
+        return wanted
+    return min(wanted, max(1, len(os.sched_getaffinity(0)) - 1))
+
+
 async def _train(worker: Worker, everywhere: tuple[int, ...]) -> None:
     """Carry out the queue's jobs in other processes until the worker is asked to stop."""
     url = worker.servers.postgres_url
     settings = worker.settings
-    concurrent = settings.system.max_concurrent_workers
+    concurrent = _at_once(settings)
     scratch = worker.directory.path / "training"
     connections = await pool(url, min_size=1, max_size=concurrent + 3)
     # In a replay everybody waits for a training; live, forecasts go first.
