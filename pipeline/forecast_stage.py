@@ -165,23 +165,18 @@ class ForecastStage:
         version[...] = np.array([BASELINE, VOLATILITY_VERSION, TREND_VERSION], object)
         reason = np.full((rows, n, len(TYPES)), REASON_TEXT[Reason.NO_MODEL], object)
         reason[:, :, 1:] = None
-        models = np.array(batch.models, object)
-        for j, horizon in enumerate(self._horizons):
-            if horizon not in batch.horizons:
-                continue
-            column = batch.horizons.index(horizon)
-            said, up, why = (
-                batch.predicted_pct[:, column].astype(np.float64),
-                batch.probability_up[:, column].astype(np.float64),
-                batch.reason[:, column],
-            )
-            spoke = (batch.model_index[:, column] > 0) & np.isfinite(said) & np.isfinite(up)
-            sure = 100.0 * np.clip(np.where(said > 0.0, up, 1.0 - up), 0.0, 1.0)
-            why = np.where(spoke & (why == Reason.NONE) & (sure < self._threshold), _BELOW, why)
-            predicted[spoke, j, 0] = said[spoke]
-            confidence[spoke, j, 0] = sure[spoke]
-            version[:, j, 0] = np.where(spoke, models[batch.model_index[:, column]], BASELINE)
-            reason[:, j, 0] = _REASONS[why]
+        modelled = [j for j, horizon in enumerate(self._horizons) if horizon in batch.horizons]
+        columns = [batch.horizons.index(self._horizons[j]) for j in modelled]
+        said = batch.predicted_pct[:, columns].astype(np.float64)
+        up = batch.probability_up[:, columns].astype(np.float64)
+        model, why = batch.model_index[:, columns], batch.reason[:, columns]
+        spoke = (model > 0) & np.isfinite(said) & np.isfinite(up)
+        sure = 100.0 * np.clip(np.where(said > 0.0, up, 1.0 - up), 0.0, 1.0)
+        why = np.where(spoke & (why == Reason.NONE) & (sure < self._threshold), _BELOW, why)
+        predicted[:, modelled, 0] = np.where(spoke, said, 0.0)
+        confidence[:, modelled, 0] = np.where(spoke, sure, confidence[:, modelled, 0])
+        version[:, modelled, 0] = np.where(spoke, np.array(batch.models, object)[model], BASELINE)
+        reason[:, modelled, 0] = _REASONS[why]
         reason[~batch.is_complete] = REASON_TEXT[Reason.WARMING]
         return Stated(predicted, confidence, version, reason)
 
@@ -206,12 +201,13 @@ class ForecastStage:
         outcome.missing[absent.source[gone], absent.horizon_index[gone]] = NO_CANDLE
         late = ~gone
         lost = np.full((int(late.sum()), len(TYPES)), np.nan)
-        updates = [
-            self._table.updates(symbol[row[~here]], j[~here], minute[row[~here]], value[~here]),
-            self._table.updates(
-                absent.symbol_index[late], absent.horizon_index[late], absent.target_minute[late], lost
-            ),
-        ]
+        updates = [self._table.updates(symbol[row[~here]], j[~here], minute[row[~here]], value[~here])]
+        if late.any():
+            updates.append(
+                self._table.updates(
+                    absent.symbol_index[late], absent.horizon_index[late], absent.target_minute[late], lost
+                )
+            )
         return outcome, updates
 
     def snapshot(self) -> bytes:
