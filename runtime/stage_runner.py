@@ -9,6 +9,7 @@ restore the newest snapshot, re-live what was processed since without writing it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +20,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from db.copy import write
-from db.one_statement import SESSION, GuardError, UnfitError, statement_of
+from db.one_statement import SESSION, GuardError, OneStatement, UnfitError, statement_of
 from db.partitions import ensure_partitions, forget_days, known_days
 from db.repositories import checkpoints, outbox
 from db.repositories.checkpoints import Checkpoint, FencedError
@@ -37,6 +38,8 @@ from streams.topics import CONSUMERS
 
 #: Longest wait for input before the loop looks at its stop sign and clock.
 READ_TIMEOUT_S = 0.5
+#: Larger messages, which are history, are not announced.
+_ANNOUNCED_BYTES = 500_000
 _LOST_SERVER = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -149,10 +152,13 @@ class StageRunner:
         self._at = Checkpoint()
         self._snapshot_ms: int | None = None
         self._suspicion = Suspicion(settings.max_batch_rows)
+        self._stop = asyncio.Event()
+        self._announcing: asyncio.Task[None] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; a lost server or a lost partition starts over from what is committed."""
         pause_s = 0.05
+        self._stop = stop
         while not stop.is_set():
             _end_if_cancelled()
             before = self._at
@@ -226,6 +232,9 @@ class StageRunner:
             if 0 < self._settings.head_start_s < time.monotonic() - asked_s:
                 await _pause(stop, self._settings.head_start_s)
             allowed = await self._guide.allow(connection, batch)
+            if batch.early and allowed < batch.rows:
+                self._source.decline()
+                continue
             if allowed < batch.rows:
                 if allowed <= 0:
                     await _pause(stop, 0.02)
@@ -234,6 +243,9 @@ class StageRunner:
                 if batch.rows > allowed:
                     continue
             verdict = await self._suspicion.of_deaths(connection, self.service, self.partition)
+            if verdict is not Verdict.GO_ON and batch.early:
+                self._source.decline()
+                continue
             if verdict is Verdict.PARK:
                 await self._park(connection, batch, "the process died three times with this event in flight")
             if verdict is not Verdict.GO_ON:
@@ -285,7 +297,12 @@ class StageRunner:
             await ensure_partitions(connection, rows)
         messages = self._messages(batch, result, payload, sent)
         due = self._snapshot_due(new)
-        if due or not await self._commit_at_once(connection, stage, result.rows, messages, new):
+        statement = None if due else await self._statement(connection, stage, result.rows, messages, new)
+        if statement is not None and payload is not None and len(payload) <= _ANNOUNCED_BYTES:
+            self._announcing = asyncio.create_task(self._announce(sent, payload))
+        if batch.early:
+            await self._confirm(connection)
+        if statement is None or not await self._ran(connection, statement):
             async with connection.transaction():
                 for rows in result.rows:
                     await write(connection, rows)
@@ -308,24 +325,41 @@ class StageRunner:
     async def committed(self, result: StepResult) -> None:
         """Do what else follows a commit; a place for those who extend the runner."""
 
-    async def _commit_at_once(
+    async def _confirm(self, connection: asyncpg.Connection) -> None:
+        """Wait until what was taken early has been committed by its producer, as it was announced."""
+        while not self._stop.is_set():
+            confirmed = await self._source.confirm(connection)
+            if confirmed:
+                return
+            if confirmed is not None:
+                self._note("info", "early", "A message came otherwise than it was announced; starting over.")
+                break
+            _end_if_cancelled()
+        # The state has seen what never happened.
+        raise _StepFailedError
+
+    async def _statement(
         self,
         connection: asyncpg.Connection,
         stage: Stage[Any],
         batches: Sequence[Rows],
         messages: Sequence[tuple[str, Message]],
         new: Checkpoint,
-    ) -> bool:
-        """Commit a small batch, such as a live minute, in one round trip; False if it cannot."""
+    ) -> OneStatement | None:
+        """Make the statement that commits a small batch, such as a live minute; None if there is none."""
         try:
             statement = statement_of(batches, await known_days(connection, batches))
         except UnfitError:
-            return False
+            return None
         for topic, message in messages:
             outbox.add_in(statement, topic, self.partition, message)
         checkpoints.advance_in(
             statement, self.service, self.partition, old=self._at, new=new, summary=stage.summary()
         )
+        return statement
+
+    async def _ran(self, connection: asyncpg.Connection, statement: OneStatement) -> bool:
+        """Commit in one round trip; False if it has to go the long way after all."""
         try:
             await statement.run(connection)
         except GuardError as error:
@@ -335,6 +369,12 @@ class StageRunner:
             forget_days(connection)
             return False
         return True
+
+    async def _announce(self, sequence: int, payload: bytes) -> None:
+        """Let the next stage begin with a message while it is being committed; a help, no more."""
+        assert self._out_key is not None
+        with contextlib.suppress(RedisError, OSError):
+            await stream.announce(self._client, self._out_key, sequence, payload)
 
     def _messages(
         self, batch: Batch, result: StepResult, payload: bytes | None, sent: int
@@ -394,6 +434,10 @@ class StageRunner:
 
     async def _failed(self, connection: asyncpg.Connection, batch: Batch, error: Exception) -> None:
         """Take less the next time; step over an event that raised often enough on its own."""
+        if batch.early:
+            # Once it is committed it comes again, and fails again if it must.
+            self._source.decline()
+            return
         position = self._at.position
         self._note(
             "error",

@@ -93,8 +93,10 @@ class Worker:
         """Name the Redis stream of a topic."""
         return topics.key(self.prefix, topic, partition)
 
-    def source(self, topic: str, partition: int, frame_type: type[FeatureFrame]) -> StreamSource:
-        """Read what another stage sends."""
+    def source(
+        self, topic: str, partition: int, frame_type: type[FeatureFrame], *, early: bool = False
+    ) -> StreamSource:
+        """Read what another stage sends; `early` begins with a message while it is being committed."""
         return StreamSource(
             topic=topic,
             partition=partition,
@@ -102,6 +104,7 @@ class Worker:
             frame_type=frame_type,
             client=self.redis,
             max_minutes=self.settings.pipeline.max_batch_minutes,
+            early=early,
         )
 
     def runner(

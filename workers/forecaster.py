@@ -39,7 +39,7 @@ async def build(worker: Worker) -> Tasks:
         worker.runner(
             partition,
             partial(make_stage, partition),
-            worker.source("predictions", partition, PredictionFrame),
+            worker.source("predictions", partition, PredictionFrame, early=True),
         )
         for partition in worker.partitions
     ]
