@@ -26,8 +26,9 @@ from runtime.lag import show_checkpoint, watch_lag
 from runtime.logs import DatabaseLog, set_up, set_up_from
 from runtime.observer import WorkerObserver
 from runtime.servers import Servers, check_servers, servers_of
-from runtime.sources import Source, StreamSource
+from runtime.sources import Source
 from runtime.stage_runner import RunnerSettings, StageRunner
+from runtime.stream_source import StreamSource
 from schemas.frames import FeatureFrame
 from streams import topics
 from streams.connection import connect as connect_redis

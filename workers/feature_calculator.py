@@ -20,10 +20,10 @@ from exchanges.feed import Feed
 from pipeline.feature_stage import FeatureStage
 from runtime.extra_indicators import check_extra_indicators, extra_indicators_of
 from runtime.feature_wiring import engine_of
+from runtime.feed_source import FeedSource
 from runtime.feed_wiring import EventTimeFeed, Report, feed_for, serve_requests
 from runtime.guide import Free, Guide
 from runtime.pacing import Pace
-from runtime.sources import FeedSource
 from runtime.worker import Tasks, Worker, main
 from schemas.events import decode_feed
 from schemas.frames import NULL_MS

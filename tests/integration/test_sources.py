@@ -12,7 +12,9 @@ import pytest
 from db.repositories import outbox
 from db.repositories.checkpoints import Checkpoint, Position
 from db.repositories.outbox import Message
-from runtime.sources import Batch, FeedSource, HistoryGoneError, StreamSource
+from runtime.feed_source import FeedSource
+from runtime.sources import Batch, HistoryGoneError
+from runtime.stream_source import StreamSource
 from schemas.events import decode_feed, encode, encode_feed
 from schemas.frames import MINUTE_MS, NULL_MS, CandleFrame, FeatureFrame, FeedBatch
 from streams import stream

@@ -21,9 +21,10 @@ from db.repositories import checkpoints, outbox
 from db.repositories.checkpoints import Position
 from db.repositories.outbox import Message
 from pipeline.stage import LogEntry, Rows, StateVersionError, StepResult
+from runtime.feed_source import FeedSource
 from runtime.poison import POISON_TRIES
-from runtime.sources import FeedSource, StreamSource
 from runtime.stage_runner import RunnerSettings, StageRunner
+from runtime.stream_source import StreamSource
 from schemas.events import encode
 from schemas.frames import MINUTE_MS, NULL_MS, CandleFrame, FeatureFrame, FeedBatch
 from streams import stream

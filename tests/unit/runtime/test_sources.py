@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sources import first_candles, part_of, without_first_candles
+from runtime.feed_source import first_candles, without_first_candles
+from runtime.stream_source import part_of
 from schemas.frames import MINUTE_MS, NULL_MS, CandleFrame, FeatureFrame, FeedBatch
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
