@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -291,7 +291,12 @@ class StageRunner:
         if result.event_time_ms != NULL_MS:
             event_time_ms = max(result.event_time_ms, event_time_ms or result.event_time_ms)
         new = replace(
-            self._at, position=batch.after, event_time_ms=event_time_ms, outbox_sequence=sent, attempts=0
+            self._at,
+            position=batch.after,
+            event_time_ms=event_time_ms,
+            outbox_sequence=sent,
+            attempts=0,
+            written=_added(self._at.written, result.rows),
         )
         for rows in result.rows:
             await ensure_partitions(connection, rows)
@@ -477,6 +482,15 @@ class StageRunner:
 
 class _StepFailedError(RuntimeError):
     """A step raised; the stage's state is not to be trusted any more."""
+
+
+def _added(before: Mapping[str, int], batches: Sequence[Rows]) -> dict[str, int]:
+    """Count the new rows of each table."""
+    written = dict(before)
+    for rows in batches:
+        if rows.op == "insert":
+            written[rows.table] = written.get(rows.table, 0) + len(rows)
+    return written
 
 
 def _span(result: StepResult, event_time_ms: int | None) -> tuple[int, int]:

@@ -10,7 +10,8 @@ A service has one *position* row per partition, moved in the transaction of ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,12 +48,15 @@ class Checkpoint:
         The last message that it sent; 0 before the first.
     attempts
         Starts since it last got on: a rising number means that something in flight kills the process.
+    written
+        By table, the rows that it has added since its birth.
     """
 
     position: Position = Position()
     event_time_ms: int | None = None
     outbox_sequence: int = 0
     attempts: int = 0
+    written: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ async def load(connection: asyncpg.Connection, service: str, partition: int) -> 
     row = await connection.fetchrow(
         """
         SELECT position_sequence, position_row, event_time, outbox_sequence,
-               COALESCE((state_data->>'attempts')::int, 0) AS attempts
+               COALESCE((state_data->>'attempts')::int, 0) AS attempts, state_data->'written' AS written
         FROM "recoveryState" WHERE service_name = $1 AND operation_id = $2
         """,
         service,
@@ -99,6 +103,7 @@ async def load(connection: asyncpg.Connection, service: str, partition: int) -> 
         event_time_ms=None if row["event_time"] is None else milliseconds(row["event_time"]),
         outbox_sequence=row["outbox_sequence"],
         attempts=row["attempts"],
+        written=row["written"] or {},
     )
 
 
@@ -165,7 +170,7 @@ def advance_in(
         UPDATE "recoveryState"
         SET position_sequence = {take(new.position.sequence)}, position_row = {take(new.position.row)},
             event_time = {event_time}, outbox_sequence = {take(new.outbox_sequence)},
-            state_data = state_data || {take({**summary, "attempts": 0})},
+            state_data = state_data || {take({**summary, "written": new.written, "attempts": 0})},
             created_at = COALESCE({event_time}, created_at), written_at = now()
         WHERE service_name = {take(service)} AND operation_id = {take(operation)}
           AND position_sequence = {take(old.position.sequence)} AND position_row = {take(old.position.row)}

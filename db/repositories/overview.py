@@ -19,7 +19,7 @@ class Overview:
     event_time
         How far the furthest stage has come; None before the first candle.
     candles, forecasts
-        Rows, as the server estimates them.
+        Rows added since the birth of the folder, whether or not they have been dropped since.
     completeness
         Complete rows of the last hour over the minutes expected of the symbols seen in it.
     pnl_pct
@@ -85,27 +85,25 @@ async def read_overview(connection: asyncpg.Connection) -> Overview:
     assert row is not None
     return Overview(
         event_time=event_time,
-        candles=await _estimated(connection, "rollingChartData"),
+        candles=await _written(connection, "rollingChartData"),
         completeness=None if event_time is None else await _completeness(connection, event_time),
         models_in_production=row["models"],
-        forecasts=await _estimated(connection, "persistentForecasts"),
+        forecasts=await _written(connection, "persistentForecasts"),
         open_trades=row["open_trades"],
         ended_trades=row["ended_trades"],
         pnl_pct=row["pnl"],
     )
 
 
-async def _estimated(connection: asyncpg.Connection, table: str) -> int:
-    # Counting millions of rows every second would be the heaviest query of all; these two are kept anyway,
-    # and either may lag behind the other (the first is lost in a crash, the second waits for autovacuum).
+async def _written(connection: asyncpg.Connection, table: str) -> int:
+    # Counting millions of rows every second would be the heaviest query of all, and what the server estimates
+    # is lost in a crash. The stages count what they add, in the transaction that adds it.
     count: int = await connection.fetchval(
         """
-        SELECT COALESCE(sum(GREATEST(n_live_tup, reltuples)), 0)::bigint
-        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-        LEFT JOIN pg_stat_user_tables AS counted ON counted.relid = inhrelid
-        WHERE inhparent = $1::regclass
+        SELECT COALESCE(sum((state_data->'written'->>$1)::bigint), 0)::bigint
+        FROM "recoveryState" WHERE checkpoint_type = 'intermediate'
         """,
-        f'"{table}"',
+        table,
     )
     return count
 

@@ -294,6 +294,7 @@ async def test_rows_message_and_position_commit_together(stand: Stand) -> None:
     assert await stream.last_sequence(stand.client, OUT) == 5
     at = await checkpoints.load(stand.database, SERVICE, 0)
     assert (at.position, at.event_time_ms, at.outbox_sequence) == (Position(6, 0), T0 + 4 * MINUTE_MS, 5)
+    assert at.written == {"ml_features": 10}
 
 
 async def test_nothing_of_a_batch_is_there_while_its_transaction_is_open(stand: Stand) -> None:
@@ -998,3 +999,4 @@ async def test_announcements_true_and_false_and_kills_between_change_no_row(stan
         await stand.done()
     assert await stand.rows() == expected(*frames)
     assert len(await stand.outgoing()) == 60
+    assert (await checkpoints.load(stand.database, SERVICE, 0)).written == {"ml_features": 60}
