@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from config.sections import INSTALLED_FAMILIES
@@ -12,12 +14,28 @@ if TYPE_CHECKING:
 
 #: A broken rule: the keys it is about (the first is to blame) and what is wrong.
 Broken = tuple[tuple[str, ...], str]
+#: Lists of names in which each may stand once.
+WITHOUT_REPEATS = (
+    "symbols",
+    "exchanges",
+    "features.reference_symbols",
+    "features.extra_indicators",
+    "training.model_types",
+    "forecasting.market_regimes",
+)
 
 
 def broken_rules(settings: Settings) -> Iterator[Broken]:
     """Go through all rules, and say which do not hold."""
     for rule in _RULES:
         yield from rule(settings)
+
+
+def repeats_in(values: Sequence[object]) -> str | None:
+    """Say which texts a list holds more than once; None where there are none."""
+    texts = [value for value in values if isinstance(value, str)]
+    repeated = sorted(text for text, times in Counter(texts).items() if times > 1)
+    return f"the same entry more than once: {', '.join(repeated)}" if repeated else None
 
 
 def _indicators(settings: Settings) -> Iterator[Broken]:
@@ -28,16 +46,9 @@ def _indicators(settings: Settings) -> Iterator[Broken]:
 
 
 def _lists_without_repeats(settings: Settings) -> Iterator[Broken]:
-    for key, values in {
-        "symbols": settings.symbols,
-        "exchanges": settings.exchanges,
-        "features.reference_symbols": settings.features.reference_symbols,
-        "features.extra_indicators": settings.features.extra_indicators,
-        "training.model_types": settings.training.model_types,
-        "forecasting.market_regimes": settings.forecasting.market_regimes,
-    }.items():
-        if repeated := sorted({value for value in values if values.count(value) > 1}):
-            yield (key,), f"the same entry more than once: {', '.join(map(str, repeated))}"
+    for key in WITHOUT_REPEATS:
+        if problem := repeats_in(attrgetter(key)(settings)):
+            yield (key,), problem
 
 
 def _horizons(settings: Settings) -> Iterator[Broken]:

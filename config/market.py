@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from config.base import ExchangeAlias, MinuteMs, NotNegative, Section, Whole
+from config.postgres_url import unreadable_in
 
 Exchange = Literal["binanceus", "coinbase", "bybit"]
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -105,9 +106,8 @@ class ServerSettings(Section):
     @field_validator("postgres_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        # The message never repeats the value, nor what urlsplit says of it.
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must begin with postgresql://")
+        if value is not None and (problem := unreadable_in(value.get_secret_value())):
+            raise ValueError(problem)
         return value
 
     @field_validator("redis_url")

@@ -7,7 +7,8 @@ values, to what it builds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from config.allowed import allowed
 from config.base import SYMBOL_PATTERN, ExchangeAlias, Symbol
-from config.cross_checks import broken_rules
+from config.cross_checks import WITHOUT_REPEATS, broken_rules, repeats_in
 from config.errors import EX_CONFIG, ConfigurationError, Mistake
 from config.keys import KnownKeys, known_keys
 from config.market import Exchange, MarketSettings, ServerSettings
+from config.redaction import redact
 from config.secret_file import open_secrets
 from config.sections import (
     INSTALLED_FAMILIES,
@@ -112,10 +114,15 @@ class Settings(BaseSettings):
         return tuple(said)
 
 
+#: A check from outside; it raises `ConfigurationError`.
+Check = Callable[[Settings], None]
+
+
 def load(
     config_file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    checks: Sequence[Check] = (),
 ) -> Settings:
     """Load the settings: defaults < default.toml < file < encrypted file < environment < overrides.
 
@@ -128,6 +135,9 @@ def load(
     overrides
         Dotted keys from the command line, for example ``{"features.rsi_period": "9"}``; None counts as
         not given.
+    checks
+        What only the caller knows how to check; done beside the settings' own rules, so that whoever has to
+        mend the settings reads everything at once. A setting that is wrong already is checked as its default.
 
     Raises
     ------
@@ -149,9 +159,21 @@ def load(
     for about, problem in broken_rules(settings):
         if blamed.isdisjoint(about):
             mistakes.append(_mistake(about[0], problem, chosen.get(about[0]), keys, settings))
+    mistakes += _found_by(checks, settings, chosen)
     if mistakes:
         raise ConfigurationError(mistakes)
     return settings
+
+
+def _found_by(checks: Sequence[Check], settings: Settings, chosen: Mapping[str, Given]) -> Iterator[Mistake]:
+    """Collect what the caller's checks find, and say where it was set."""
+    for check in checks:
+        try:
+            check(settings)
+        except ConfigurationError as error:
+            for mistake in error.mistakes:
+                given = chosen.get(mistake.key)
+                yield replace(mistake, source=given.source) if given and not mistake.source else mistake
 
 
 def _merged(layers: Iterable[Layer]) -> dict[str, Given]:
@@ -184,9 +206,18 @@ def _validated(chosen: Mapping[str, Given], keys: KnownKeys) -> tuple[Settings, 
         key = _key_of(problem["loc"], keys)
         if key not in mistakes:
             ours = problem["msg"].removeprefix("Value error, ") if problem["type"] == "value_error" else None
-            mistakes[key] = _mistake(key, ours or _must_be(key, problem), chosen.get(key), keys, None)
+            text = (ours or _must_be(key, problem)) + _repeats(key, chosen.get(key))
+            mistakes[key] = _mistake(key, text, chosen.get(key), keys, None)
     rest = {key: given for key, given in chosen.items() if key not in mistakes}
     return Settings(**_nested(rest)), list(mistakes.values())
+
+
+def _repeats(key: str, given: Given | None) -> str:
+    # The rule against repeats sees no list in which something else is wrong.
+    if key not in WITHOUT_REPEATS or given is None or not isinstance(given.value, (list, tuple)):
+        return ""
+    problem = repeats_in(given.value)
+    return f"; {redact(problem)}" if problem else ""
 
 
 def _key_of(loc: tuple[int | str, ...], keys: KnownKeys) -> str:

@@ -22,7 +22,8 @@ def extra_indicators_of(settings: Settings, symbols: tuple[str, ...]) -> UserInd
     config.errors.ConfigurationError
         If the library does not have one of them, naming the nearest that it has.
     """
-    names = settings.features.extra_indicators
+    # A repeated name is a mistake that the settings tell of themselves.
+    names = tuple(dict.fromkeys(settings.features.extra_indicators))
     if not names:
         return None
     # The library brings pandas, which nobody else needs.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from config.ml_config import DEFAULT_FILE, EX_CONFIG, ConfigurationError, Settings, load
+from config.ml_config import DEFAULT_FILE, EX_CONFIG, ConfigurationError, Mistake, Settings, load
 from config.toml_writer import as_toml
 
 # Every field of the documents' interfaces: spelling there, where it is here, default there.
@@ -247,6 +247,8 @@ def test_the_exit_code_is_that_of_a_wrong_configuration() -> None:
         ({"market.api_key": "k"}, "market.api_key"),
         ({"servers.redis_url": "http://x"}, "servers.redis_url"),
         ({"servers.postgres_url": "mysql://x"}, "servers.postgres_url"),
+        ({"servers.postgres_url": "postgresql://u:p@h:99999/d"}, "servers.postgres_url"),
+        ({"symbols": ["BTCUSDT", "BTCUSDT", "no good"]}, "symbols"),
         ({"monitoring.webhook_url": "ftp://x"}, "monitoring.webhook_url"),
         ({"pipeline.health_port_base": 80}, "pipeline.health_port_base"),
         ({"features": 3}, "features"),
@@ -322,3 +324,59 @@ def test_what_the_launcher_writes_is_read_back_equal(tmp_path: Path) -> None:
         },
     )
     assert load(write(tmp_path, as_toml(settings))) == settings
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("postgresql://u:topsecret@127.0.0.1:99999/d", "port must be a number from 1 to 65535"),
+        ("postgresql://u:topsecret@127.0.0.1:0/d", "port must be"),
+        ("postgresql://u:topsecret@h/d?port=70000", "port must be"),
+        ("postgresql://u:topsecret/x@h/d", "percent-encoded"),
+        ("postgresql://u:topsecret@x@h/d", "percent-encode"),
+        ("postgresql://u:topsecret#x@h/d", "percent-encode"),
+        ("postgresql://u:topsecret%zz@h/d", "percent-encode"),
+        ("postgresql://u:[topsecret@h/d", "percent-encode"),
+        ("postgresql://u:topsecret@h/%ff", "cannot be read"),
+        ("postgresql://u:topsecret@/d", "names no host"),
+        ("postgresql://u:topsecret@h/", "names no database"),
+    ],
+)
+def test_a_postgresql_url_that_cannot_be_read_is_named_without_its_password(url: str, problem: str) -> None:
+    found = mistakes_of(None, {"TIDECAST_POSTGRES_URL": url, "TIDECAST_REDIS_URL": "http://topsecret"})
+    assert set(found) == {"servers.postgres_url", "servers.redis_url"}
+    assert problem in found["servers.postgres_url"]
+    assert "topsecret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40%2F@h:5432/d?sslmode=verify-full",
+        "postgres://u@[::1]:1/d",
+        "postgresql:///d?host=/run/postgresql",
+        "postgresql://u@h?dbname=d&port=65535",
+    ],
+)
+def test_a_postgresql_url_that_can_be_read_is_taken(url: str) -> None:
+    servers = load(None, {"TIDECAST_POSTGRES_URL": url}).servers
+    assert servers.postgres_url is not None
+    assert servers.postgres_url.get_secret_value() == url
+
+
+def test_a_repeated_symbol_is_told_beside_a_wrong_one() -> None:
+    found = mistakes_of(None, {}, {"symbols": ["BTCUSDT", "BTCUSDT", "no good"]})
+    assert found["symbols"].endswith("; the same entry more than once: BTCUSDT")
+
+
+def test_checks_of_the_caller_are_told_beside_the_other_mistakes_with_where_it_was_set() -> None:
+    def check(settings: Settings) -> None:
+        assert settings.market.seed == 3
+        assert settings.features.rsi_period == 14
+        raise ConfigurationError([Mistake(key="market.seed", problem="is unlucky")])
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(None, {}, {"features.rsi_period": 0, "market.seed": 3}, [check])
+    found = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(found) == 2
+    assert found[1] == "market.seed (command line): is unlucky"
