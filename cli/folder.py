@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import psycopg
 import typer
 
 from config.errors import ConfigurationError, Mistake
-from config.ml_config import Settings, load
+from config.ml_config import Check, Settings, load
 from db.migrate import pending
 from runtime.directory import Directory, DirectoryError
 from runtime.extra_indicators import check_extra_indicators
@@ -62,10 +62,8 @@ def settings_for_start(config: Path | None, overrides: dict[str, Any]) -> Settin
     config.errors.ConfigurationError
         With every mistake at once.
     """
-    settings = _loaded(config, overrides)
-    check_extra_indicators(settings)
-    check_servers(settings.servers)
-    return settings
+    checks = (check_extra_indicators, lambda settings: check_servers(settings.servers))
+    return _loaded(config, overrides, checks)
 
 
 def existing_folder(path: Path, config: Path | None) -> tuple[Directory, Settings]:
@@ -120,10 +118,10 @@ def _check_migrated(directory: Directory, url: str) -> None:
         raise DirectoryError(f"{count} missing in {path}: run `tidecast migrate --dir {path}`")
 
 
-def _loaded(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
+def _loaded(config: Path | None, overrides: Mapping[str, Any], checks: Sequence[Check] = ()) -> Settings:
     """Load settings; mistakes are told in the words of the command line where they were made there."""
     try:
-        return load(config, _environ(), overrides)
+        return load(config, _environ(), overrides, checks)
     except ConfigurationError as error:
         raise ConfigurationError([_as_typed(each, config) for each in error.mistakes]) from None
 

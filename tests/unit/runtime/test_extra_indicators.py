@@ -24,6 +24,25 @@ def test_the_launcher_names_every_unknown_indicator_and_the_nearest_known_one(tm
     assert "supertrend" in caught.value.mistakes[1].problem
 
 
+def test_unknown_indicators_and_unreadable_servers_are_told_beside_every_other_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "my.toml"
+    config.write_text('[features]\nextra_indicators = ["nope", "nope"]\nrsi_period = 0\n')
+    monkeypatch.setenv("TIDECAST_REDIS_URL", "redis://:topsecret@h:99999")
+    monkeypatch.setenv("TIDECAST_POSTGRES_URL", "postgresql://u:topsecret@h:99999/d")
+    with pytest.raises(ConfigurationError) as caught:
+        settings_for_start(config, {})
+    assert sorted(mistake.key for mistake in caught.value.mistakes) == [
+        "features.extra_indicators",
+        "features.extra_indicators",
+        "features.rsi_period",
+        "servers.postgres_url",
+        "servers.redis_url",
+    ]
+    assert "topsecret" not in str(caught.value)
+
+
 def test_two_that_give_the_same_column_are_refused() -> None:
     settings = load(None, {}, {"features.extra_indicators": ["ema", "ema(length=10)"]})
     with pytest.raises(ConfigurationError, match="the same columns: EMA_10"):
