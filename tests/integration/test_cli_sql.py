@@ -75,7 +75,7 @@ def test_a_wrong_statement_is_told_as_the_server_tells_it(words: list[str]) -> N
 def test_one_statement_reads_with_a_semicolon_and_signs_of_percent(words: list[str]) -> None:
     result = CliRunner().invoke(app, [*words, "--json", "SELECT 7 % 4 AS rest, number AS n FROM kept;"])
     assert json.loads(result.stdout) == {
-        "columns": ["rest", "number"],
+        "columns": ["rest", "n"],
         "rows": [[3, 1]],
         "status": "SELECT 1",
     }
