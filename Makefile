@@ -2,7 +2,8 @@
 
 EXCHANGE ?=
 # A folder belongs to one market for ever, so a live exchange gets its own beside the simulated one's.
-DIR ?= $(if $(filter-out simulated,$(EXCHANGE)),var/$(EXCHANGE),var)
+DIR ?=
+FOLDER = $(if $(strip $(DIR)),$(DIR),$(if $(filter-out simulated,$(EXCHANGE)),var/$(EXCHANGE),var))
 SPEED ?=
 CONFIG ?=
 SYSTEM_PYTHON ?= python3
@@ -23,7 +24,7 @@ help: ## show this help
 install: $(STAMP) ## make .venv and install what running needs
 
 run: $(STAMP) ## start everything in the foreground; Ctrl-C ends it
-	@exec $(PYTHON) -m cli.main up --dir "$(DIR)" --exchange "$(EXCHANGE)" --speed "$(SPEED)" $(if $(CONFIG),--config "$(CONFIG)")
+	@exec $(PYTHON) -m cli.main up --dir "$(FOLDER)" --exchange "$(EXCHANGE)" --speed "$(SPEED)" $(if $(CONFIG),--config "$(CONFIG)")
 
 test: $(DEV_STAMP) ## install what testing needs and run the whole suite
 	$(PYTHON) -m pytest $(PYTEST_ARGUMENTS)

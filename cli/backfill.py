@@ -18,7 +18,9 @@ from db.repositories import backfill as requests
 def backfill(
     symbol: Annotated[str, typer.Argument(help="One of the configured symbols, such as BTCUSDT.")],
     start: Annotated[str, typer.Option("--from", metavar="ISO", help="First minute, UTC.")],
-    end: Annotated[str, typer.Option("--to", metavar="ISO", help="Last minute, UTC.")],
+    end: Annotated[
+        str, typer.Option("--to", metavar="ISO", help="Last minute, UTC, fetched too (replay's --to is not).")
+    ],
     folder: FolderOption = DEFAULT_FOLDER,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -60,8 +62,8 @@ def _minute(option: str, text: str) -> datetime:
 def _check(symbol: str, symbols: tuple[str, ...], first: datetime, last: datetime) -> None:
     mistakes = []
     if symbol not in symbols:
-        mistakes.append(Mistake(key="SYMBOL", value=symbol, problem=f"must be one of {', '.join(symbols)}"))
+        mistakes.append(f"SYMBOL {symbol} must be one of {', '.join(symbols)}")
     if first > last:
-        mistakes.append(Mistake(key="--to", value=last.isoformat(), problem="is before --from"))
+        mistakes.append(f"--to {last.isoformat()} is before --from")
     if mistakes:
-        raise ConfigurationError(mistakes)
+        raise typer.BadParameter("; ".join(mistakes))

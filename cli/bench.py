@@ -15,7 +15,7 @@ from cli.benches import UnknownBenchError, chosen, load, names
 from cli.benches.base.bench import NotMeasuredError, Sizes
 from cli.benches.base.figure import Figure, rounded
 from cli.benches.base.markdown import as_markdown, put_into
-from cli.folder import JsonOption
+from cli.folder import JsonOption, folder_named
 from runtime.directory import DirectoryError
 from runtime.embedded.session import ServerError
 from runtime.stack import StackError
@@ -47,7 +47,13 @@ def bench(
     symbols: Annotated[int | None, typer.Option("--symbols", min=1, help="How many symbols.")] = None,
     full: Annotated[bool, typer.Option("--full", help="At the size that the promise speaks of.")] = False,
     folder: Annotated[
-        Path, typer.Option("--dir", help="Where pipelines are made for a while.", file_okay=False)
+        Path,
+        typer.Option(
+            "--dir",
+            parser=folder_named,
+            metavar="DIRECTORY",
+            help="Where pipelines are made for a while.",
+        ),
     ] = Path("var/bench"),
     keep: Annotated[bool, typer.Option("--keep", help="Leave those pipelines' folders behind.")] = False,
 ) -> None:

@@ -93,6 +93,8 @@ def _findings(folder: Path, config: Path | None) -> Iterator[Finding]:
     directory, finding = _folder(folder)
     yield finding
     if directory is None:
+        if finding.well is None and settings is not None:
+            yield from _servers_by_url(settings)
         return
     yield from _secrets(directory)
     if settings is None:
@@ -105,6 +107,20 @@ def _findings(folder: Path, config: Path | None) -> Iterator[Finding]:
     yield from _postgres(servers, is_running)
     yield _redis(servers, is_running)
     yield from _workers(directory)
+    yield _exchange(settings)
+
+
+def _servers_by_url(settings: Settings) -> Iterator[Finding]:
+    """Look at what a pipeline's first start will find already there."""
+    postgres, redis = settings.servers.postgres_url, settings.servers.redis_url
+    servers = Servers(
+        postgres_url=postgres.get_secret_value() if postgres else "",
+        redis_url=redis.get_secret_value() if redis else "",
+        embedded_postgres=postgres is None,
+        embedded_redis=redis is None,
+    )
+    yield from _postgres(servers, is_running=False)
+    yield _redis(servers, is_running=False)
     yield _exchange(settings)
 
 
@@ -164,8 +180,13 @@ def _space(folder: Path) -> Finding:
 
 def _folder(folder: Path) -> tuple[Directory | None, Finding]:
     if not Directory.exists(folder):
-        detail = f"{folder.absolute()} holds no pipeline yet"
-        return None, Finding(about="folder", well=None, detail=detail, remedy="`tidecast up` makes it")
+        what = "holds no pipeline yet" if folder.exists() else "does not exist yet"
+        return None, Finding(
+            about="folder",
+            well=None,
+            detail=f"{folder.absolute()} {what}",
+            remedy=f"`tidecast up --dir {folder}` makes it; if there should be one, correct --dir",
+        )
     try:
         directory = Directory.open(folder)
     except DirectoryError as error:

@@ -24,8 +24,32 @@ from runtime.stack import settings_file
 #: Read by the launcher of servers; the settings know nothing of them.
 _NO_SETTINGS = ("TIDECAST_POSTGRES_BIN", "TIDECAST_REDIS_SERVER")
 
+
+def folder_named(text: str | Path) -> Path:
+    """Read a folder's name from the command line.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is empty, which would be the current folder unawares, or names a file.
+    """
+    if not str(text).strip():
+        raise typer.BadParameter("is empty: name a folder (`.` is the current one), or leave the option out")
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise typer.BadParameter(f"Directory '{path}' is a file.")
+    return path
+
+
 FolderOption = Annotated[
-    Path, typer.Option("--dir", envvar="TIDECAST_DIR", help="The pipeline's folder.", file_okay=False)
+    Path,
+    typer.Option(
+        "--dir",
+        envvar="TIDECAST_DIR",
+        help="The pipeline's folder.",
+        parser=folder_named,
+        metavar="DIRECTORY",
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,

@@ -14,9 +14,12 @@ def migrate(
 ) -> None:
     """Apply the migrations that the database lacks; several at once do no harm."""
     settings = settings_for_start(config, {})
-    directory = Directory.create(folder)
-    with postgres_for(directory, settings.servers, "migrate") as url:
-        applied = apply_migrations(url)
+    if settings.servers.postgres_url is not None:
+        # Before the first start there is no folder yet, and a database by URL needs none.
+        applied = apply_migrations(settings.servers.postgres_url.get_secret_value())
+    else:
+        with postgres_for(Directory.open(folder), settings.servers, "migrate") as url:
+            applied = apply_migrations(url)
     if as_json:
         give_json({"applied": applied})
     else:

@@ -26,14 +26,17 @@ from cli.folder import (
     JsonOption,
     database_of,
     existing_folder,
+    folder_named,
     settings_for_start,
 )
 from cli.replay import play_into
+from config.errors import ConfigurationError
 from config.market import ServerSettings
 from config.ml_config import Settings
 from config.toml_writer import as_toml
 from db.repositories import checkpoints, recovery
 from runtime.directory import Directory, DirectoryError, write_atomically
+from runtime.embedded.session import ServerError
 from runtime.stack import settings_file
 from schemas.frames import MINUTE_MS
 
@@ -63,11 +66,21 @@ def recover(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", file_okay=False, help="With --list: where to look; with --from: a new folder."),
+        typer.Option(
+            "--dir",
+            parser=folder_named,
+            metavar="DIRECTORY",
+            help="With --list: where to look; with --from: a new folder.",
+        ),
     ] = None,
     source: Annotated[
         Path,
-        typer.Option("--source", file_okay=False, help="With --from: the folder that has the checkpoint."),
+        typer.Option(
+            "--source",
+            parser=folder_named,
+            metavar="DIRECTORY",
+            help="With --from: the folder that has the checkpoint.",
+        ),
     ] = DEFAULT_FOLDER,
     warm_up_days: Annotated[
         float,
@@ -123,9 +136,17 @@ def _recover(
     shards: int,
     as_json: bool,
 ) -> None:
-    directory, settings = existing_folder(source, config)
+    try:
+        directory, settings = existing_folder(source, config)
+    except DirectoryError as error:
+        _look_in_target(operation_id, source, folder, config, error)
+        raise
     with database_of(directory, settings, "recover") as url:
-        chosen = _chosen(asyncio.run(_read(url)), operation_id, source)
+        try:
+            chosen = _chosen(asyncio.run(_read(url)), operation_id, source)
+        except RecoverError as error:
+            _look_in_target(operation_id, source, folder, config, error)
+            raise
         if folder.exists() and any(folder.iterdir()):
             raise DirectoryError(f"{folder} is not empty: recover writes into a new --dir only")
         assert chosen.event_time is not None
@@ -173,6 +194,32 @@ def _chosen(found: list[recovery.Listed], operation_id: str, source: Path) -> re
     raise RecoverError(
         f"{operation_id!r} {problem}; {hint}. `tidecast recover --list --dir {source}` shows all"
     )
+
+
+def _look_in_target(
+    operation_id: str, source: Path, folder: Path, config: Path | None, error: Exception
+) -> None:
+    """Raise with a hint at `--source` if the checkpoint is one of the folder that --dir names.
+
+    Raises
+    ------
+    RecoverError
+        If it is.
+    """
+    if source.absolute() == folder.absolute() or not Directory.exists(folder):
+        return
+    try:
+        directory, settings = existing_folder(folder, config)
+        with database_of(directory, settings, "recover") as url:
+            found = asyncio.run(_read(url))
+    except (DirectoryError, ServerError, ConfigurationError, asyncpg.PostgresError, OSError):
+        # What was wrong at first is told; this was only a look for a hint.
+        return
+    if any(each.operation_id == operation_id for each in found):
+        raise RecoverError(
+            f"{operation_id!r} is a checkpoint of {folder}, not of {source}: "
+            f"say --source {folder}, and a new folder as --dir"
+        ) from error
 
 
 async def _export(url: str, symbols: tuple[str, ...], from_ms: int, target: Path) -> Export:

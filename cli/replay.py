@@ -17,7 +17,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.answer import give_json, progress, say, show_table
-from cli.folder import ConfigOption, JsonOption, settings_for_start
+from cli.folder import ConfigOption, JsonOption, folder_named, settings_for_start
 from config.ml_config import Settings
 from db.migrate import migrate
 from db.repositories.checkpoints import moment
@@ -59,7 +59,12 @@ def replay(
     path: Annotated[Path, typer.Argument(help="Folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files.")],
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", file_okay=False, help="Where the tables go; by default var/replay-NAME."),
+        typer.Option(
+            "--dir",
+            parser=folder_named,
+            metavar="DIRECTORY",
+            help="Where the tables go; by default var/replay-NAME.",
+        ),
     ] = None,
     symbols: Annotated[
         str | None, typer.Option("--symbols", help="Only these, separated by commas or blanks.")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +18,26 @@ import psycopg
 import typer
 
 from cli.answer import progress
-from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, settings_for_start
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, existing_folder, settings_for_start
 from cli.screen import Screen
+from config.ml_config import Settings
 from config.redaction import redact
 from db.migrate import migrate
 from db.repositories import deployment
-from runtime.directory import Directory, Identity, write_atomically
-from runtime.servers import servers_of
-from runtime.stack import Plan, Stack, StackError, occupied, programs
+from runtime.directory import Directory, Identity, make_folder, write_atomically
+from runtime.servers import check_servers, servers_of
+from runtime.stack import Plan, Stack, StackError, occupied, programs, settings_file
 
 _SAY_AGAIN_AFTER_S = 10.0
 _DETACHED_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LastStart:
+    """What a folder knows of its last start."""
+
+    settings: Settings
+    identity: Identity
 
 
 def up(
@@ -46,15 +56,40 @@ def up(
     """Start the servers, the simulated exchange and the workers; Ctrl-C ends all of it."""
     # Empty strings are what `make run EXCHANGE=` hands on.
     overrides = {"market.exchange": exchange or None, "market.speed": speed or None}
-    settings = settings_for_start(config, overrides)
+    last = None
+    if no_workers and config is None and not any(overrides.values()):
+        last = _last_start(folder)
+    settings = last.settings if last else settings_for_start(config, overrides)
     if detach:
         _in_background(folder)
         return
-    with occupied(folder, settings, "up", shards=shards) as directory:
-        plan = Plan(directory=directory, settings=settings, workers=not no_workers, shards=shards)
+    identity = last.identity if last else None
+    with occupied(folder, settings, "up", shards=shards, identity=identity) as directory:
+        plan = Plan(
+            directory=directory,
+            settings=settings,
+            workers=not no_workers,
+            shards=shards,
+            keep_settings=last is not None,
+        )
         for notice in settings.notices():
             progress.print(notice, markup=False)
         asyncio.run(_until_told(plan))
+
+
+def _last_start(folder: Path) -> _LastStart | None:
+    """Read whose folder this is and how it was started last; None where it never was.
+
+    Servers alone make no rows that could mix with others, so any folder's may be started.
+    """
+    if not Directory.exists(folder):
+        return None
+    directory = Directory.open(folder)
+    if directory.identity is None or not settings_file(directory).exists():
+        return None
+    _, settings = existing_folder(folder, None)
+    check_servers(settings.servers)
+    return _LastStart(settings=settings, identity=directory.identity)
 
 
 async def _until_told(plan: Plan) -> None:
@@ -120,7 +155,7 @@ def _ready_file(directory: Directory) -> Path:
 
 def _in_background(folder: Path) -> None:
     """Start the same command again, in a session of its own, and return once it is ready."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     arguments = [word for word in sys.argv[1:] if word != "--detach"]
     with (folder / "launcher.log").open("wb") as log:
         launcher = subprocess.Popen(

@@ -173,8 +173,8 @@ class Directory:
 
     @classmethod
     def _give_birth(cls, path: Path, identity: Identity | None) -> None:
+        make_folder(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
             born = cls(
                 path=path,
                 identity=identity,
@@ -189,8 +189,6 @@ class Directory:
             born._save()
         except PermissionError as error:
             raise DirectoryError(f"cannot write in {path}: choose another --dir") from error
-        except (FileExistsError, NotADirectoryError) as error:
-            raise DirectoryError(f"{_file_in(path)} is a file: --dir names a folder") from error
 
     def claim(self, identity: Identity) -> Self:
         """Make the folder belong to an identity; give the folder back as it now is.
@@ -360,6 +358,29 @@ class Directory:
         finally:
             os.close(descriptor)
         return None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises
+    ------
+    DirectoryError
+        If it cannot be made, naming it and the reason.
+    """
+    path = path.absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        raise DirectoryError(f"cannot write in {path}: choose another --dir") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DirectoryError(f"{_file_in(path)} is a file: --dir names a folder") from error
+    except OSError as error:
+        above = next(parent for parent in path.parents if parent.exists())
+        raise DirectoryError(
+            f"the folder {path} cannot be made: {above} takes no new folder ({error.strerror}); "
+            "choose another --dir"
+        ) from error
 
 
 def _no_pipeline(path: Path, missing: str) -> str:

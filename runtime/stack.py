@@ -28,7 +28,7 @@ from config.ml_config import Settings
 from config.sources import without_settings
 from config.toml_writer import as_toml
 from runtime.attendant import Attendant
-from runtime.directory import Directory, DirectoryError, write_atomically
+from runtime.directory import Directory, DirectoryError, Identity, write_atomically
 from runtime.identity import identity_of
 from runtime.lifeline import adopt_orphans
 
@@ -91,12 +91,15 @@ class Plan:
         False for just the servers (and no simulated exchange).
     shards
         Processes per worker.
+    keep_settings
+        Leave `settings.toml` as it is: the settings were read from it.
     """
 
     directory: Directory
     settings: Settings
     workers: bool = True
     shards: int = 1
+    keep_settings: bool = False
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Everything `supervisor.conf` and the processes need, on top of the given environment."""
@@ -144,7 +147,8 @@ class Stack:
         """Start everything and return; what needs a server waits for it."""
         directory = self.plan.directory
         directory.make_folders()
-        write_atomically(settings_file(directory), as_toml(self.plan.settled()), mode=0o644)
+        if not self.plan.keep_settings:
+            write_atomically(settings_file(directory), as_toml(self.plan.settled()), mode=0o644)
         adopt_orphans()
         command = [sys.executable, "-m", "runtime.lifeline", str(os.getpid()), sys.executable]
         command += ["-m", "supervisor.supervisord", "-n", "-c", str(CONFIGURATION)]
@@ -303,7 +307,13 @@ def _wait_for_leftovers(directory: Directory) -> None:
 
 @contextlib.contextmanager
 def occupied(
-    path: Path, settings: Settings, purpose: str, *, shards: int = 1, market: str | None = None
+    path: Path,
+    settings: Settings,
+    purpose: str,
+    *,
+    shards: int = 1,
+    market: str | None = None,
+    identity: Identity | None = None,
 ) -> Iterator[Directory]:
     """Hold a folder for these settings, made if it is new, with nothing of an earlier run left in it.
 
@@ -317,6 +327,8 @@ def occupied(
         Processes per worker, each of which needs a port.
     market
         See `identity_of`.
+    identity
+        Whose folder it is, where that is not read off the settings: of a start that makes no rows.
 
     Raises
     ------
@@ -325,14 +337,20 @@ def occupied(
     StackError
         If processes of an earlier run do not end.
     """
+    if identity is None:
+        _check_recorded_path(settings)
+        identity = identity_of(settings, market)
+    directory = Directory.create(path, identity)
+    with directory.lock(purpose):
+        _wait_for_leftovers(directory)
+        yield directory.with_free_ports(shards, settings.pipeline.health_port_base)
+
+
+def _check_recorded_path(settings: Settings) -> None:
     recorded = settings.market.recorded_path
     if recorded is not None and not recorded.is_dir():
         what = "is a file" if recorded.exists() else "does not exist"
         raise DirectoryError(f"{recorded} {what}: market.recorded_path names a folder of recorded candles")
-    directory = Directory.create(path, identity_of(settings, market))
-    with directory.lock(purpose):
-        _wait_for_leftovers(directory)
-        yield directory.with_free_ports(shards, settings.pipeline.health_port_base)
 
 
 def _flag(value: bool) -> str:

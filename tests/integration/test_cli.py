@@ -22,6 +22,7 @@ from runtime.directory import Directory
 from runtime.stack import supervisor_pid
 
 TIDECAST = (sys.executable, "-m", "cli.main")
+ROOT = Path(__file__).parents[2]
 MIGRATED = 'SELECT count(*) FROM "tradeSimulations"'
 
 
@@ -290,6 +291,13 @@ def test_a_backfill_request_and_a_dead_letter_wait_for_the_feed(stopped: Path) -
     assert again["id"] is None
     wrong = tidecast("backfill", "BTC", "--from", "yesterday", "--to", "2021-04-02", "--dir", stopped)
     assert wrong.returncode == 78
+    for words, said in (
+        (["BTC", "--from", "2021-04-02", "--to", "2021-04-02"], "SYMBOL BTC must be one of"),
+        (["BTCUSDT", "--from", "2021-04-03", "--to", "2021-04-02"], "is before --from"),
+    ):
+        mistyped = tidecast("backfill", *words, "--dir", stopped, "--json")
+        assert mistyped.returncode == 2
+        assert said in json.loads(mistyped.stdout)["error"]
     insert = (
         "INSERT INTO dead_letters (kind, exchange, raw, error) VALUES ('json', 'simulated', '\\x7bff', 'cut')"
     )
@@ -315,6 +323,24 @@ def test_doctor_finds_nothing_to_mend_in_a_healthy_folder_and_names_what_is_wron
         assert findings["PostgreSQL"]["well"]
         assert findings["tables"]["detail"] == "up to date"
         assert "SIMULATED" in findings["exchange"]["detail"]
+        url = answer("dsn", "--dir", stopped)["dsn"]
+        new = tidecast("doctor", "--dir", stopped.parent / "new", "--json", TIDECAST_POSTGRES_URL=url)
+        assert new.returncode == 0
+        findings = {finding["about"]: finding for finding in json.loads(new.stdout)["findings"]}
+        assert findings["tables"]["well"]
+        assert f"{stopped.parent / 'new'} does not exist yet" in findings["folder"]["detail"]
+        answer("sql", "--dir", stopped, "CREATE DATABASE bare", "--write")
+        bare = url.rpartition("/")[0] + "/bare"
+        new = tidecast("doctor", "--dir", stopped.parent / "new", "--json", TIDECAST_POSTGRES_URL=bare)
+        assert new.returncode == 1
+        findings = {finding["about"]: finding for finding in json.loads(new.stdout)["findings"]}
+        assert {about for about, each in findings.items() if each["well"] is False} == {"tables"}
+        # As the finding says, and before there is a folder.
+        for command in ("migrate", "doctor"):
+            done = tidecast(command, "--dir", stopped.parent / "new", TIDECAST_POSTGRES_URL=bare)
+            assert done.returncode == 0, done.stderr
+        assert not (stopped.parent / "new").exists()
+        answer("sql", "--dir", stopped, "DROP DATABASE bare", "--write")
     unreachable = "postgresql://user:topsecret@127.0.0.1:1/db"
     result = tidecast("doctor", "--dir", stopped, "--json", TIDECAST_POSTGRES_URL=unreachable)
     assert result.returncode == 1
@@ -322,6 +348,105 @@ def test_doctor_finds_nothing_to_mend_in_a_healthy_folder_and_names_what_is_wron
     wrong = {each["about"]: each for each in json.loads(result.stdout)["findings"] if each["well"] is False}
     assert set(wrong) == {"PostgreSQL"}
     assert "TIDECAST_POSTGRES_URL" in wrong["PostgreSQL"]["remedy"]
+
+
+def test_doctor_looks_at_servers_by_url_before_the_first_start(tmp_path: Path) -> None:
+    result = tidecast(
+        "doctor",
+        "--dir",
+        tmp_path / "new",
+        "--json",
+        TIDECAST_POSTGRES_URL="postgresql://user:topsecret@127.0.0.1:1/db",
+        TIDECAST_REDIS_URL="redis://:topsecret@127.0.0.1:1/0",
+    )
+    assert result.returncode == 1
+    assert "topsecret" not in result.stdout + result.stderr
+    findings = {each["about"]: each for each in json.loads(result.stdout)["findings"]}
+    assert {about for about, each in findings.items() if each["well"] is False} == {"PostgreSQL", "Redis"}
+    assert not (tmp_path / "new").exists()
+
+
+def test_servers_alone_start_in_the_folder_of_any_market_and_workers_only_in_their_own(folder: Path) -> None:
+    recording = folder.parent / "recorded"
+    recording.mkdir(parents=True)
+    config = folder.parent / "recorded.toml"
+    config.write_text(f'[market]\nrecorded_path = "{recording}"\n')
+    with up(folder, "--config", str(config)):
+        pass
+    kept = (folder / "settings.toml").read_text()
+    # The servers need no candles.
+    recording.rmdir()
+    with up(folder):
+        dsn = answer("dsn", "--dir", folder)["dsn"]
+        with psycopg.connect(dsn) as connection:
+            (market,) = connection.execute("SELECT market FROM deployment").fetchone() or ("",)
+        assert market.startswith("recorded:")
+    assert (folder / "settings.toml").read_text() == kept
+    with_workers = tidecast("up", "--dir", folder)
+    assert with_workers.returncode == 1
+    assert "was born with market 'recorded:" in with_workers.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["up"],
+        ["down"],
+        ["status"],
+        ["doctor"],
+        ["sql", "SELECT 1"],
+        ["migrate"],
+        ["replay", "recorded"],
+        ["recover", "--list"],
+        ["recover", "--list", "--source", ""],
+        ["bench", "--list"],
+    ],
+)
+def test_an_empty_folder_name_is_a_wrong_command_line(words: list[str], tmp_path: Path) -> None:
+    result = tidecast(*words, "--dir", "" if "--source" not in words else tmp_path)
+    assert result.returncode == 2
+    assert "is empty" in result.stderr
+
+
+def test_make_run_takes_an_empty_dir_for_the_default() -> None:
+    for given, folder in (
+        (["DIR="], "var"),
+        (["DIR=", "EXCHANGE=bybit"], "var/bybit"),
+        (["DIR=elsewhere", "EXCHANGE=bybit"], "elsewhere"),
+    ):
+        told = subprocess.run(
+            ["make", "-n", "run", *given], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert f'--dir "{folder}"' in told
+
+
+def test_migrate_makes_no_pipeline(tmp_path: Path) -> None:
+    result = tidecast("migrate", "--dir", tmp_path / "typo")
+    assert result.returncode == 1
+    assert "holds no pipeline" in result.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason() -> None:
+    for words in (["--no-workers"], ["--detach"]):
+        result = tidecast("up", "--dir", "/proc/x", *words)
+        assert result.returncode == 1
+        assert "the folder /proc/x cannot be made: /proc takes no new folder (No such file" in result.stderr
+
+
+def test_a_checkpoint_of_the_new_folder_hints_at_source(stopped: Path, tmp_path: Path) -> None:
+    insert = """
+        INSERT INTO "recoveryState" (operation_id, service_name, checkpoint_type)
+        VALUES ('op-of-mine', 'features', 'success')
+    """
+    answer("sql", "--dir", stopped, insert, "--write")
+    result = tidecast("recover", "--from", "op-of-mine", "--dir", stopped, "--source", tmp_path / "var")
+    assert result.returncode == 1
+    assert f"say --source {stopped}, and a new folder" in result.stderr
+    result = tidecast("recover", "--from", "op-of-none", "--dir", stopped, "--source", tmp_path / "var")
+    assert result.returncode == 1
+    assert f"{tmp_path / 'var'} holds no pipeline" in result.stderr
+    answer("sql", "--dir", stopped, 'DELETE FROM "recoveryState"', "--write")
 
 
 def test_a_server_by_url_is_used_instead_of_an_embedded_one(folder: Path, stopped: Path) -> None:
@@ -393,7 +518,7 @@ def test_the_version_is_told() -> None:
 def test_a_wrong_path_is_named_as_it_was_typed_with_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    for words, said in (
+    cases: tuple[tuple[list[str | Path], str], ...] = (
         (["replay", tmp_path / "none"], f"{tmp_path / 'none'} does not exist: PATH names a folder"),
         (["replay", file], f"{file} is a file: PATH names a folder"),
         (
@@ -403,7 +528,8 @@ def test_a_wrong_path_is_named_as_it_was_typed_with_what_to_do(tmp_path: Path) -
         (["status", "--dir", file / "below"], f"{file} is a file: --dir names"),
         (["up", "--dir", file / "below"], f"{file} is a file: --dir names a folder"),
         (["up", "--config", tmp_path / "no.toml", "--dir", tmp_path], f"--config {tmp_path / 'no.toml'}: "),
-    ):
+    )
+    for words, said in cases:
         result = tidecast(*words)
         assert result.returncode in (1, 78), words
         assert said in result.stderr, words
