@@ -108,13 +108,6 @@ class FeedSource:
         self._position = batch.after
         await self._feed.acknowledge(complete_to_ms)
 
-    async def confirm(self, connection: asyncpg.Connection) -> bool | None:
-        """Confirm: nothing of a feed comes early."""
-        return True
-
-    def decline(self) -> None:
-        """Do nothing: nothing of a feed comes early."""
-
     def skip(self, batch: Batch) -> None:
         """Let go of the batch."""
         self._offered = None

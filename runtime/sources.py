@@ -30,16 +30,12 @@ class Batch:
         The position once it is processed.
     journal
         Bytes to keep with the rows so that the batch can be re-lived; None where the producer keeps them.
-    early
-        The producer has announced it and not committed it yet: nothing of it may be committed before the
-        source has confirmed it.
     """
 
     frame: Any
     rows: int
     after: Position
     journal: bytes | None = None
-    early: bool = False
 
 
 class Source(Protocol):
@@ -69,14 +65,6 @@ class Source(Protocol):
 
     def skip(self, batch: Batch) -> None:
         """Go on behind a batch that was parked."""
-        ...
-
-    async def confirm(self, connection: asyncpg.Connection) -> bool | None:
-        """Wait a little for what was given early: whether it came as announced; None if it has not come."""
-        ...
-
-    def decline(self) -> None:
-        """Give what was given early only when it has been committed."""
         ...
 
 

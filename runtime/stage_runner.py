@@ -9,7 +9,6 @@ restore the newest snapshot, re-live what was processed since without writing it
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,8 +37,6 @@ from streams.topics import CONSUMERS
 
 #: Longest wait for input before the loop looks at its stop sign and clock.
 READ_TIMEOUT_S = 0.5
-#: Larger messages, which are history, are not announced.
-_ANNOUNCED_BYTES = 500_000
 _LOST_SERVER = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -152,13 +149,10 @@ class StageRunner:
         self._at = Checkpoint()
         self._snapshot_ms: int | None = None
         self._suspicion = Suspicion(settings.max_batch_rows)
-        self._stop = asyncio.Event()
-        self._announcing: asyncio.Task[None] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; a lost server or a lost partition starts over from what is committed."""
         pause_s = 0.05
-        self._stop = stop
         while not stop.is_set():
             _end_if_cancelled()
             before = self._at
@@ -232,9 +226,6 @@ class StageRunner:
             if 0 < self._settings.head_start_s < time.monotonic() - asked_s:
                 await _pause(stop, self._settings.head_start_s)
             allowed = await self._guide.allow(connection, batch)
-            if batch.early and allowed < batch.rows:
-                self._source.decline()
-                continue
             if allowed < batch.rows:
                 if allowed <= 0:
                     await _pause(stop, 0.02)
@@ -243,9 +234,6 @@ class StageRunner:
                 if batch.rows > allowed:
                     continue
             verdict = await self._suspicion.of_deaths(connection, self.service, self.partition)
-            if verdict is not Verdict.GO_ON and batch.early:
-                self._source.decline()
-                continue
             if verdict is Verdict.PARK:
                 await self._park(connection, batch, "the process died three times with this event in flight")
             if verdict is not Verdict.GO_ON:
@@ -303,10 +291,6 @@ class StageRunner:
         messages = self._messages(batch, result, payload, sent)
         due = self._snapshot_due(new)
         statement = None if due else await self._statement(connection, stage, result.rows, messages, new)
-        if statement is not None and payload is not None and len(payload) <= _ANNOUNCED_BYTES:
-            self._announcing = asyncio.create_task(self._announce(sent, payload))
-        if batch.early:
-            await self._confirm(connection)
         if statement is None or not await self._ran(connection, statement):
             async with connection.transaction():
                 for rows in result.rows:
@@ -329,19 +313,6 @@ class StageRunner:
 
     async def committed(self, result: StepResult) -> None:
         """Do what else follows a commit; a place for those who extend the runner."""
-
-    async def _confirm(self, connection: asyncpg.Connection) -> None:
-        """Wait until what was taken early has been committed by its producer, as it was announced."""
-        while not self._stop.is_set():
-            confirmed = await self._source.confirm(connection)
-            if confirmed:
-                return
-            if confirmed is not None:
-                self._note("info", "early", "A message came otherwise than it was announced; starting over.")
-                break
-            _end_if_cancelled()
-        # The state has seen what never happened.
-        raise _StepFailedError
 
     async def _statement(
         self,
@@ -374,12 +345,6 @@ class StageRunner:
             forget_days(connection)
             return False
         return True
-
-    async def _announce(self, sequence: int, payload: bytes) -> None:
-        """Let the next stage begin with a message while it is being committed; a help, no more."""
-        assert self._out_key is not None
-        with contextlib.suppress(RedisError, OSError):
-            await stream.announce(self._client, self._out_key, sequence, payload)
 
     def _messages(
         self, batch: Batch, result: StepResult, payload: bytes | None, sent: int
@@ -439,10 +404,6 @@ class StageRunner:
 
     async def _failed(self, connection: asyncpg.Connection, batch: Batch, error: Exception) -> None:
         """Take less the next time; step over an event that raised often enough on its own."""
-        if batch.early:
-            # Once it is committed it comes again, and fails again if it must.
-            self._source.decline()
-            return
         position = self._at.position
         self._note(
             "error",

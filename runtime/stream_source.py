@@ -1,11 +1,11 @@
-"""Another stage's messages: from Redis, from the outbox where Redis has a hole, early where announced."""
+"""Another stage's messages: from Redis, from the outbox where Redis has a hole or is away."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -21,17 +21,6 @@ from streams.stream import Entry
 
 #: How long a reader of a silent stream waits before it looks into the outbox.
 IDLE_LOOK_S = 0.5
-_NEVER = 2**62
-
-
-@dataclass(slots=True)
-class _Early:
-    """A message that was announced."""
-
-    sequence: int
-    payload: bytes
-    frame: FeatureFrame
-    confirmed: bool | None = None
 
 
 class StreamSource:
@@ -47,8 +36,6 @@ class StreamSource:
         A Redis client.
     max_minutes
         A batch spans at most so many minutes of event time.
-    early
-        Whether to give a message that its producer has announced, before it is committed.
     """
 
     def __init__(
@@ -60,7 +47,6 @@ class StreamSource:
         frame_type: type[FeatureFrame],
         client: Any,
         max_minutes: int,
-        early: bool = False,
     ) -> None:
         self._topic = topic
         self._partition = partition
@@ -72,14 +58,11 @@ class StreamSource:
         self._read: deque[tuple[int, FeatureFrame]] = deque()
         self._next_sequence = 1
         self._count = 64
-        self._early: _Early | None = None
-        self._looks_early_from = 1 if early else _NEVER
 
     async def open(self, connection: asyncpg.Connection, at: Checkpoint) -> None:
         """Read from the committed position on."""
         self._position = at.position
         self._read.clear()
-        self._early = None
         self._next_sequence = at.position.sequence
 
     async def end(self, connection: asyncpg.Connection) -> Position:
@@ -119,31 +102,7 @@ class StreamSource:
             await self._fetch(connection, timeout_s)
         elif sum(len(frame) for _, frame in self._read) < max_rows:
             await self._fetch(connection, 0.0)
-        return self._join(max_rows) if self._read else self._announced(max_rows)
-
-    def _announced(self, max_rows: int) -> Batch | None:
-        """Give the message that is on its way, if all of it fits."""
-        early = self._early
-        if early is None:
-            return None
-        # Single rows are asked for to find a bad event: for that it has to be committed.
-        if not 0 < len(early.frame) <= max_rows or max_rows == 1 or self._position.row:
-            self.decline()
-            return None
-        after = Position(early.sequence + 1, 0)
-        return Batch(frame=early.frame, rows=len(early.frame), after=after, early=True)
-
-    async def confirm(self, connection: asyncpg.Connection) -> bool | None:
-        """Wait a little for the announced message: whether it came with the same bytes; None if not yet."""
-        assert self._early is not None
-        if not self._read:
-            await self._fetch(connection, IDLE_LOOK_S)
-        return self._early.confirmed
-
-    def decline(self) -> None:
-        """Wait for the announced message to be committed."""
-        if self._early is not None:
-            self._early = None
+        return self._join(max_rows) if self._read else None
 
     async def committed(self, batch: Batch, complete_to_ms: int) -> None:
         """Forget the messages that lie behind the batch."""
@@ -151,7 +110,6 @@ class StreamSource:
 
     def skip(self, batch: Batch) -> None:
         """Forget the messages that lie behind the batch."""
-        self._early = None
         self._position = batch.after
         while self._read and self._read[0][0] < batch.after.sequence:
             self._read.popleft()
@@ -182,15 +140,17 @@ class StreamSource:
 
     async def _fetch(self, connection: asyncpg.Connection, timeout_s: float) -> None:
         entries: list[Entry] = []
-        known_early = self._early
+        block_ms = round(min(timeout_s, IDLE_LOOK_S) * 1000)
         try:
-            entries = await self._from_the_wire(timeout_s)
+            entries = await stream.read(
+                self._client, self._key, first=self._next_sequence, count=self._count, block_ms=block_ms
+            )
         except (RedisError, OSError):
             # The wire is away; the outbox has everything.
             await asyncio.sleep(min(timeout_s, 0.05))
         if entries and entries[0].sequence != self._next_sequence:
             entries = []
-        elif not entries and (timeout_s == 0.0 or self._early is not known_early):
+        elif not entries and timeout_s == 0.0:
             return
         if not entries:
             kept = await outbox.read(
@@ -200,37 +160,11 @@ class StreamSource:
         for entry in entries:
             if entry.sequence != self._next_sequence:
                 break
-            self._read.append((entry.sequence, self._decoded(entry)))
+            self._read.append((entry.sequence, decode(entry.payload, self._frame_type)))
             self._next_sequence += 1
         if entries:
             mean = max(sum(len(entry.payload) for entry in entries) // len(entries), 1)
             self._count = max(1, min(256, 4_000_000 // mean))
-
-    async def _from_the_wire(self, timeout_s: float) -> list[Entry]:
-        """Read entries, or note what is announced where nothing else has come."""
-        first, block_ms = self._next_sequence, round(min(timeout_s, IDLE_LOOK_S) * 1000)
-        if self._early is not None or not block_ms or first < self._looks_early_from:
-            return await stream.read(
-                self._client, self._key, first=first, count=self._count, block_ms=block_ms
-            )
-        entries, announced = await stream.read_early(
-            self._client, self._key, first=first, count=self._count, block_ms=block_ms
-        )
-        if not entries and announced:
-            newest = announced[-1]
-            # Anything but the next message is of a life that has ended.
-            self._looks_early_from = newest.sequence + 1
-            if newest.sequence == first:
-                frame = decode(newest.payload, self._frame_type)
-                self._early = _Early(newest.sequence, newest.payload, frame)
-        return entries
-
-    def _decoded(self, entry: Entry) -> FeatureFrame:
-        early = self._early
-        if early is None or early.sequence != entry.sequence:
-            return decode(entry.payload, self._frame_type)
-        early.confirmed = early.payload == entry.payload
-        return early.frame if early.confirmed else decode(entry.payload, self._frame_type)
 
 
 def part_of(frame: FeatureFrame, first: int, last: int) -> FeatureFrame:

@@ -94,10 +94,8 @@ class Worker:
         """Name the Redis stream of a topic."""
         return topics.key(self.prefix, topic, partition)
 
-    def source(
-        self, topic: str, partition: int, frame_type: type[FeatureFrame], *, early: bool = False
-    ) -> StreamSource:
-        """Read what another stage sends; `early` begins with a message while it is being committed."""
+    def source(self, topic: str, partition: int, frame_type: type[FeatureFrame]) -> StreamSource:
+        """Read what another stage sends."""
         return StreamSource(
             topic=topic,
             partition=partition,
@@ -105,7 +103,6 @@ class Worker:
             frame_type=frame_type,
             client=self.redis,
             max_minutes=self.settings.pipeline.max_batch_minutes,
-            early=early,
         )
 
     def runner(

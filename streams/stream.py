@@ -52,33 +52,6 @@ def _entries(raw: Any) -> list[Entry]:
     ]
 
 
-def early_key(key: str) -> str:
-    """Name the stream on which a stream's messages are announced, in the same slot of a cluster."""
-    return f"{key}:early"
-
-
-async def announce(client: Any, key: str, sequence: int, payload: bytes) -> None:
-    """Show a message that is about to be committed, to readers who want to begin with it."""
-    try:
-        await client.xadd(
-            early_key(key), {_PAYLOAD: payload}, id=f"0-{sequence}", maxlen=1, approximate=False
-        )
-    except ResponseError as error:
-        # Announced before, by a life that did not get to commit it.
-        if "equal or smaller" not in str(error):
-            raise
-
-
-async def read_early(
-    client: Any, key: str, *, first: int, count: int, block_ms: int
-) -> tuple[list[Entry], list[Entry]]:
-    """Read entries as `read` does, and what is announced from sequence `first` on; waits for either."""
-    after = f"0-{first - 1}"
-    answer = await client.xread({key: after, early_key(key): after}, count=count, block=block_ms or None)
-    found = {name: _entries(entries) for name, entries in answer or ()}
-    return found.get(key.encode(), []), found.get(early_key(key).encode(), [])
-
-
 async def last_sequence(client: Any, key: str) -> int:
     """Tell the newest sequence in the stream, 0 if it is empty or gone."""
     newest = await client.xrevrange(key, count=1)

@@ -39,7 +39,7 @@ async def build(worker: Worker) -> Tasks:
         worker.runner(
             partition,
             partial(make_stage, partition),
-            worker.source("predictions", partition, PredictionFrame, early=True),
+            worker.source("predictions", partition, PredictionFrame),
         )
         for partition in worker.partitions
     ]

@@ -74,7 +74,7 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
     return worker.runner(
         partition,
         make_stage,
-        worker.source("features", partition, FeatureFrame, early=True),
+        worker.source("features", partition, FeatureFrame),
         out_topic="predictions",
         kind=partial(CachingRunner, cache=settings.inference.prediction_cache, prefix=worker.prefix),
         guide=guide,

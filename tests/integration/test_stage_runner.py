@@ -179,20 +179,10 @@ class Stand:
         }
         return StageRunner(**values | options)
 
-    def source(self, *, early: bool = False) -> StreamSource:
+    def source(self) -> StreamSource:
         return StreamSource(
-            topic="features",
-            partition=0,
-            key=IN,
-            frame_type=FeatureFrame,
-            client=self.client,
-            max_minutes=60,
-            early=early,
+            topic="features", partition=0, key=IN, frame_type=FeatureFrame, client=self.client, max_minutes=60
         )
-
-    async def announce(self, frame: FeatureFrame) -> None:
-        """Do what the stage before does before it commits its next message."""
-        await stream.announce(self.client, IN, self.sent + 1, encode(frame))
 
     async def rows(self) -> list[tuple[str, int, float]]:
         found = await self.database.fetch("SELECT symbol, timestamp, close FROM ml_features ORDER BY 2, 1")
@@ -889,114 +879,3 @@ async def end_sessions(stand: Stand) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-
-
-class Watched(Sums):
-    """Tells which closes it has stepped over."""
-
-    def __init__(self, stepped: list[float]) -> None:
-        super().__init__()
-        self._stepped = stepped
-
-    def step(self, batch: FeatureFrame) -> StepResult:
-        result = super().step(batch)
-        self._stepped += batch.ohlcv[:, 3].tolist()
-        return result
-
-
-def early_runner(stand: Stand, stepped: list[float], seen: Seen | None = None) -> StageRunner:
-    return stand.runner(seen, make_stage=lambda: Watched(stepped), source=stand.source(early=True))
-
-
-async def stepped_over(stepped: list[float], close: float) -> None:
-    async def has() -> bool:
-        return close in stepped
-
-    await until(has)
-
-
-@pytest.mark.parametrize("published", [True, False], ids=["on the wire", "only in the outbox"])
-async def test_an_announced_message_is_worked_on_at_once_and_committed_after_its_producer(
-    stand: Stand, published: bool
-) -> None:
-    frames = [minute(k) for k in range(4)]
-    stepped: list[float] = []
-    async with running(early_runner(stand, stepped)):
-        await stand.send(frames[0])
-        await stand.done()
-        for frame in frames[1:]:
-            await stand.announce(frame)
-            await stepped_over(stepped, frame.ohlcv[0, 3])
-            assert await stand.position() == Position(stand.sent + 1, 0)
-            await stand.send(frame, published=published)
-            await stand.done()
-    assert await stand.rows() == expected(*frames)
-    assert len(stepped) == 2 * len(frames), "nothing was done twice"
-    assert len(await stand.outgoing()) == 8
-
-
-async def test_a_message_that_comes_otherwise_than_announced_leaves_nothing_of_the_announced_one(
-    stand: Stand,
-) -> None:
-    frames = [minute(0), minute(1, 10.0, 20.0), minute(2)]
-    stepped: list[float] = []
-    seen = Seen()
-    async with running(early_runner(stand, stepped, seen)):
-        await stand.send(frames[0])
-        await stand.done()
-        await stand.announce(minute(1, 55.0, 66.0))
-        await stepped_over(stepped, 55.0)
-        await stand.send(*frames[1:])
-        await stand.done()
-    assert await stand.rows() == expected(*frames)
-    assert any("otherwise than it was announced" in entry.message for entry in seen.logs)
-
-
-@pytest.mark.parametrize("kill", [False, True], ids=["a stop", "a kill"])
-async def test_what_was_announced_and_never_committed_is_in_no_state_after(stand: Stand, kill: bool) -> None:
-    frames = [minute(0), minute(1, 10.0, 20.0), minute(2)]
-    stepped: list[float] = []
-    async with running(early_runner(stand, stepped), kill=kill):
-        await stand.send(frames[0])
-        await stand.done()
-        await stand.announce(minute(1, 55.0, 66.0))
-        await stepped_over(stepped, 55.0)
-    async with running(early_runner(stand, stepped)):
-        await stand.send(*frames[1:])
-        await stand.done()
-    assert await stand.rows() == expected(*frames)
-
-
-async def test_an_announced_message_that_raises_is_judged_only_once_it_is_committed(stand: Stand) -> None:
-    frames = [minute(0), minute(1), minute(2, RAISES, 1.0), minute(3)]
-    stepped: list[float] = []
-    seen = Seen()
-    async with running(early_runner(stand, stepped, seen)):
-        await stand.send(frames[0])
-        await stand.done()
-        await stand.announce(minute(1, RAISES, 5.0))
-        await until(lambda: _lives(seen, 2))
-        await stand.send(*frames[1:])
-        await stand.done()
-    good = frame_of([1], [T0 + 2 * MINUTE_MS], [1.0])
-    assert await stand.rows() == expected(frames[0], frames[1], good, frames[3])
-    assert await stand.database.fetchval("SELECT count(*) FROM dead_letters") == 1
-
-
-async def _lives(seen: Seen, at_least: int) -> bool:
-    return sum(status == "running" for status, _ in seen.statuses) >= at_least
-
-
-async def test_announcements_true_and_false_and_kills_between_change_no_row(stand: Stand) -> None:
-    frames = [minute(k) for k in range(30)]
-    for number, frame in enumerate(frames):
-        async with running(early_runner(stand, []), kill=number % 3 == 0):
-            await stand.announce(frame if number % 4 else minute(number, 1.5, 2.5))
-            await stand.send(frame)
-            if number % 3:
-                await stand.done()
-    async with running(early_runner(stand, [])):
-        await stand.done()
-    assert await stand.rows() == expected(*frames)
-    assert len(await stand.outgoing()) == 60
-    assert (await checkpoints.load(stand.database, SERVICE, 0)).written == {"ml_features": 60}
