@@ -103,7 +103,8 @@ async def _train(worker: Worker, everywhere: tuple[int, ...]) -> None:
             pool=connections,
             handler=handler,
             max_concurrent=concurrent,
-            poll_s=0.2,
+            # A replay stands still until its trainings have ended; live, nobody notices a second.
+            poll_s=0.2 if settings.pipeline.replay else 1.0,
             on_event=partial(_tell, worker),
             partitions=everywhere,
         )
