@@ -112,47 +112,54 @@ async def _merge(connection: asyncpg.Connection, table: Table, rows: Rows, count
     )
     await _copy(connection, stage, table, rows.columns, count)
     statements = (
-        [_upsert(table, rows, stage)] if rows.op == "upsert" else await _updates(connection, table, rows)
+        [upsert_of(table, rows.columns, f'SELECT {listed(rows.columns)} FROM "{stage}"')]
+        if rows.op == "upsert"
+        else await _updates(connection, table, rows, f'"{stage}"')
     )
     return sum([int((await connection.execute(statement)).split()[-1]) for statement in statements])
 
 
-async def _updates(connection: asyncpg.Connection, table: Table, rows: Rows) -> list[str]:
+async def _updates(connection: asyncpg.Connection, table: Table, rows: Rows, stage: str) -> list[str]:
     """Write one UPDATE for each day that is there; a day that was dropped has nothing to update.
 
     Naming the partition leaves the planner nothing to guess about the bounds of a day: with them it expects a
     handful of rows in a day without statistics, and reads all of it for every row that is updated.
     """
     if table.day is None:
-        return [_update(table.name, table, rows)]
+        return [update_of(table.name, table, rows.columns, stage)]
     days = np.unique(np.asarray(rows.columns[table.day]) // DAY_MS)
     statements = []
     for day in days.tolist():
         partition = partition_name(table.name, day)
         if await connection.fetchval("SELECT to_regclass($1)", f'"{partition}"') is not None:
-            inside = f'new."{table.day}" >= {midnight(day)} AND new."{table.day}" < {midnight(day + 1)}'
-            statements.append(f"{_update(partition, table, rows)} AND {inside}")
+            update = update_of(partition, table, rows.columns, stage)
+            statements.append(f"{update} AND {on_day(table, day)}")
     return statements
 
 
-def _upsert(table: Table, rows: Rows, stage: str) -> str:
-    names = listed(rows.columns)
-    key = listed(table.key)
-    changed = [f'"{name}" = EXCLUDED."{name}"' for name in rows.columns if name not in table.key]
+def upsert_of(table: Table, columns: Iterable[str], select: str) -> str:
+    """Write the INSERT that replaces rows of the same key; by key: a trade ends before the next begins."""
+    names, key = list(columns), listed(table.key)
+    changed = [f'"{name}" = EXCLUDED."{name}"' for name in names if name not in table.key]
     action = f"DO UPDATE SET {', '.join(changed)}" if changed else "DO NOTHING"
     return (
-        f'INSERT INTO "{table.name}" ({names}) SELECT {names} FROM "{stage}" ORDER BY {key} '
-        f"ON CONFLICT ({key}) {action}"
+        f'INSERT INTO "{table.name}" ({listed(names)}) {select} ORDER BY {key} ON CONFLICT ({key}) {action}'
     )
 
 
-def _update(target: str, table: Table, rows: Rows) -> str:
-    changed = [f'"{name}" = new."{name}"' for name in rows.columns if name not in table.key]
+def update_of(target: str, table: Table, columns: Iterable[str], source: str) -> str:
+    """Write the UPDATE of a table or a partition by the rows of `source`, which it calls `new`."""
+    changed = [f'"{name}" = new."{name}"' for name in columns if name not in table.key]
     matches = [f'old."{name}" = new."{name}"' for name in table.key]
     return (
-        f'UPDATE "{target}" AS old SET {", ".join(changed)} FROM "stage_{table.name}" AS new '
+        f'UPDATE "{target}" AS old SET {", ".join(changed)} FROM {source} AS new '
         f"WHERE {' AND '.join(matches)}"
     )
+
+
+def on_day(table: Table, day: int) -> str:
+    """Write what holds for the rows of `new` that lie in a day."""
+    return f'new."{table.day}" >= {midnight(day)} AND new."{table.day}" < {midnight(day + 1)}'
 
 
 def listed(names: Iterable[str]) -> str:

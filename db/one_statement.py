@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from db.binary import decimals
-from db.copy import Rows, check, listed, midnight
+from db.copy import Rows, check, listed, on_day, update_of, upsert_of
 from db.tables import DAY_MS, TABLES, Table, partition_name
 from schemas.frames import NULL_MS
 
@@ -126,37 +126,26 @@ def _may_meet(table: Table, rows: Rows, other: Rows) -> bool:
 
 def _add(statement: OneStatement, table: Table, rows: Rows, known_days: Collection[int]) -> None:
     source = _source(statement, table, rows)
-    names = listed(rows.columns)
-    changed = [name for name in rows.columns if name not in table.key]
-    if rows.op == "update":
-        for target, where in _targets(table, rows, known_days):
-            sets = ", ".join(f'"{name}" = new."{name}"' for name in changed)
-            keys = [f'old."{name}" = new."{name}"' for name in table.key]
-            statement.add(
-                f'UPDATE "{target}" AS old SET {sets} FROM ({source}) AS new '
-                f"WHERE {' AND '.join([*keys, *where])}"
-            )
-        return
-    part = f'INSERT INTO "{table.name}" ({names}) {source}'
-    if rows.op == "upsert":
-        # A trade ends before the next one of its symbol begins.
-        part += f" ORDER BY {listed(table.key)}"
-        sets = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in changed)
-        part += f" ON CONFLICT ({listed(table.key)}) {f'DO UPDATE SET {sets}' if changed else 'DO NOTHING'}"
-    statement.add(part)
+    if rows.op == "insert":
+        statement.add(f'INSERT INTO "{table.name}" ({listed(rows.columns)}) {source}')
+    elif rows.op == "upsert":
+        statement.add(upsert_of(table, rows.columns, source))
+    else:
+        for part in _updates(table, rows, f"({source})", known_days):
+            statement.add(part)
 
 
-def _targets(table: Table, rows: Rows, known_days: Collection[int]) -> list[tuple[str, list[str]]]:
-    """Name each day's partition and what holds a row inside it."""
+def _updates(table: Table, rows: Rows, source: str, known_days: Collection[int]) -> list[str]:
+    """Write one UPDATE for each day."""
     if table.day is None:
-        return [(table.name, [])]
-    targets = []
+        return [update_of(table.name, table, rows.columns, source)]
+    parts = []
     for day in np.unique(np.asarray(rows.columns[table.day]) // DAY_MS).tolist():
+        partition = partition_name(table.name, day)
         if day not in known_days:
-            raise UnfitError(f"{partition_name(table.name, day)} may be gone")
-        inside = f'new."{table.day}" >= {midnight(day)} AND new."{table.day}" < {midnight(day + 1)}'
-        targets.append((partition_name(table.name, day), [inside]))
-    return targets
+            raise UnfitError(f"{partition} may be gone")
+        parts.append(f"{update_of(partition, table, rows.columns, source)} AND {on_day(table, day)}")
+    return parts
 
 
 def _source(statement: OneStatement, table: Table, rows: Rows) -> str:
