@@ -21,7 +21,7 @@ from cli.folder import ConfigOption, JsonOption, folder_named, settings_for_star
 from config.ml_config import Settings
 from db.migrate import migrate
 from db.repositories.checkpoints import moment
-from db.repositories.overview import read_summary
+from db.repositories.overview import Summary, read_summary
 from domain.partitioning import owned_partitions
 from exchanges.recording import BadRecordingError, RecordedMarket, recorded_files
 from runtime.directory import Directory
@@ -187,7 +187,7 @@ async def _play(plan: Plan) -> dict[str, Any]:
     try:
         await _migrate(stack, stop)
         drained = await _watch(stack, stop, clock)
-        return await _summary(plan, drained, clock)
+        return await _summary(stack, stop, drained, clock)
     finally:
         stack.stop()
 
@@ -318,8 +318,8 @@ def _check_starts(directory: Directory, clock: _Clock) -> None:
             raise StackError(f"{program.name} ended {len(seen) - 1} times and nothing moves: see {log}")
 
 
-async def _summary(plan: Plan, drained: Drain, clock: _Clock) -> dict[str, Any]:
-    seconds = time.monotonic() - clock.started_s
+async def _read_tables(plan: Plan) -> tuple[Summary, float]:
+    """Read what came of the replay, and the seconds in which a training was under way."""
     connection = await asyncpg.connect(_postgres_url(plan))
     try:
         summary = await read_summary(connection)
@@ -336,7 +336,23 @@ async def _summary(plan: Plan, drained: Drain, clock: _Clock) -> dict[str, Any]:
         )
     finally:
         await connection.close()
-    training_s = spans["busy_s"] if spans is not None else summary.train_seconds
+    return summary, spans["busy_s"] if spans is not None else summary.train_seconds
+
+
+async def _summary(stack: Stack, stop: asyncio.Event, drained: Drain, clock: _Clock) -> dict[str, Any]:
+    """Say what came of it; a server that dies just now is waited for."""
+    plan = stack.plan
+    seconds = time.monotonic() - clock.started_s
+    while not stop.is_set():
+        stack.check()
+        check_programs(plan.directory)
+        try:
+            summary, training_s = await _read_tables(plan)
+            break
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await _pause(stop, _LOOK_EVERY_S)
+    else:
+        raise StoppedEarlyError("stopped before its summary")
     candles = summary.rows["rollingChartData"]
     p50_s, p99_s = await read_latency(plan.directory)
     return {

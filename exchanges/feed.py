@@ -64,6 +64,8 @@ class Feed:
         How it behaves.
     report
         Is told what it met.
+    last_ms
+        The last open minute of a recording: minutes after it are unknown, not absent. None: there is none.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Feed:
         paced: bool,
         settings: FeedSettings,
         report: FeedReport,
+        last_ms: int | None = None,
     ) -> None:
         if paced and base_url is None:
             raise ValueError("only a simulated exchange can be paced: give its base_url")
@@ -91,6 +94,7 @@ class Feed:
         self._symbols = symbols
         self._resume = {symbol: at for symbol, at in resume.items() if symbol in symbols}
         self._start_ms = start_ms
+        self._last_ms = last_ms
         self._base_url = base_url
         self._paced = paced
         self._settings = settings
@@ -304,6 +308,7 @@ class Feed:
             symbols=self._symbols,
             sequencer=self._sequencer,
             first_ms={symbol: first_ms for symbol in self._symbols if symbol not in self._resume},
+            last_ms=self._last_ms,
             alarms=self._alarms,
             report=self._report,
         )

@@ -28,6 +28,8 @@ class Outflow:
         Decides.
     first_ms
         By symbol without a committed minute, the first wanted one.
+    last_ms
+        Nothing is known to be absent after this open minute: a recording ends with it.
     alarms, report
         Are told of refused values, holes and counts.
     """
@@ -38,12 +40,14 @@ class Outflow:
         symbols: tuple[str, ...],
         sequencer: Sequencer,
         first_ms: Mapping[str, int],
+        last_ms: int | None,
         alarms: Alarms,
         report: FeedReport,
     ) -> None:
         self._symbols = symbols
         self._sequencer = sequencer
         self._first_ms = first_ms
+        self._last_ms = last_ms
         self._alarms = alarms
         self._report = report
         self._outbox = Outbox(symbols)
@@ -109,10 +113,14 @@ class Outflow:
 
     def _settled(self, symbol: str) -> int | None:
         known_to = self._sequencer[symbol].known_to_ms
+        if self._last_ms is not None:
+            known_to = min(known_to, self._last_ms)
         first = self._first_ms.get(symbol)
         return known_to if first is None or known_to >= first else None
 
     def _absent(self, symbol: str, span: Span) -> None:
+        if self._last_ms is not None and span.from_ms > self._last_ms:
+            return
         lane = self._sequencer[symbol]
         self._report.count("absent_minutes", span.minutes)
         goes_on = self._hole_to_ms.get(symbol) == span.from_ms

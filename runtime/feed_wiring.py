@@ -147,11 +147,13 @@ async def feed_for(
     """Build the feed of some symbols, from where each was left, or without any history."""
     settings, market = worker.settings, worker.settings.market
     paced = market.is_simulated and market.speed == "max"
+    start_ms, last_ms = await _span_ms(worker)
     return Feed(
         exchange=market.wire_exchange,
         symbols=symbols,
         resume=resume,
-        start_ms=None if from_now else await _start_ms(worker),
+        start_ms=None if from_now else start_ms,
+        last_ms=last_ms,
         base_url=market.base_url,
         paced=paced,
         settings=FeedSettings(
@@ -165,23 +167,24 @@ async def feed_for(
     )
 
 
-async def _start_ms(worker: Worker) -> int:
-    """Find the first minute that a new symbol is wanted from."""
+async def _span_ms(worker: Worker) -> tuple[int, int | None]:
+    """Find the first minute that a new symbol is wanted from, and the last one of a recording."""
     market = worker.settings.market
     if not market.is_simulated or market.base_url is None:
-        return int(time.time() * 1000 - worker.settings.data.history_days * _DAY_MS)
+        return int(time.time() * 1000 - worker.settings.data.history_days * _DAY_MS), None
 
-    async def ask() -> int:
+    async def ask() -> tuple[int, int | None]:
         timeout = aiohttp.ClientTimeout(total=5)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(f"{market.base_url}/sim/state") as answer,
         ):
             state = await answer.json()
-            return int(state["first_ms"])
+            last_ms = state["last_ms"]
+            return int(state["first_ms"]), None if last_ms is None else int(last_ms)
 
     worker.health.wait("feed", "the simulated exchange")
-    first_ms = await wait_for(
+    span_ms = await wait_for(
         "the simulated exchange",
         ask,
         stop=worker.stop,
@@ -189,7 +192,7 @@ async def _start_ms(worker: Worker) -> int:
         passing=(OSError, aiohttp.ClientError, ValueError, KeyError),
     )
     worker.health.wait("feed", None)
-    return first_ms
+    return span_ms
 
 
 async def serve_requests(worker: Worker, symbols: tuple[str, ...], feed: Feed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -50,6 +51,11 @@ def test_a_replay_writes_every_table_and_says_what_it_did(undisturbed: dict[str,
     assert summary["rows"]["persistentForecasts"] > 10 * candles
     assert summary["models_trained"] >= 4
     assert summary["models_trained"] + summary["trainings_failed"] == summary["rows"]["ml_jobs"]
+    lost = 'SELECT max(expires_at) AS last FROM "persistentForecasts" WHERE missing_reason IS NOT NULL'
+    last = replays.tidecast("sql", "--dir", undisturbed["dir"], lost)["rows"][0][0]
+    # What would have come after the recording is unknown: only its own minutes can be absent.
+    end_s = replays.START_MS / 1000 + MINUTES * 60
+    assert datetime.fromisoformat(last).timestamp() == end_s
     wrong = replays.tidecast("sql", "--dir", undisturbed["dir"], "SELECT count(*) AS n FROM dead_letters")
     assert "0" in json.dumps(wrong)
 

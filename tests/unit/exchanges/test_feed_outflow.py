@@ -12,7 +12,7 @@ from schemas.frames import MINUTE_MS, NULL_MS
 FIRST = 1_000 * MINUTE_MS
 
 
-def outflow_of():
+def outflow_of(last_ms=None):
     alarms = []
     report = SimpleNamespace(
         dead_letter=lambda *_: None,
@@ -24,6 +24,7 @@ def outflow_of():
         symbols=("A",),
         sequencer=sequencer,
         first_ms={"A": FIRST},
+        last_ms=last_ms,
         alarms=Alarms(report, 3_600.0),
         report=report,
     )
@@ -69,3 +70,27 @@ def test_spans_that_follow_one_another_are_joined_by_symbol():
 
     cut = [("A", span(1, 2)), ("B", span(1, 3)), ("A", span(2, 4)), ("A", span(6, 7)), ("B", span(3, 5))]
     assert joined(cut) == [("A", span(1, 4)), ("B", span(1, 5)), ("A", span(6, 7))]
+
+
+def test_minutes_after_a_recording_are_unknown_and_not_absent():
+    outflow, sequencer, alarms = outflow_of(last_ms=FIRST + 2 * MINUTE_MS)
+    sequencer.stream("A", Candle.flat(FIRST, 1.0))
+    outflow.batch(10, None, None)
+    for minutes in (15, 16):
+        end = FIRST + minutes * MINUTE_MS
+        page = Page(from_ms=FIRST + MINUTE_MS, rows=[], covered_to_ms=end, as_of_ms=end + MINUTE_MS + 5_000)
+        sequencer.history("A", page)
+    batch = outflow.batch(10, None, None)
+    assert batch.known_to_ms.tolist() == [FIRST + 2 * MINUTE_MS]
+    assert outflow.batch(10, None, None) is None
+    assert [kind for kind, _ in alarms] == ["halt"]
+
+
+def test_a_recording_that_is_over_raises_no_alarm():
+    outflow, sequencer, alarms = outflow_of(last_ms=FIRST)
+    sequencer.stream("A", Candle.flat(FIRST, 1.0))
+    end = FIRST + 15 * MINUTE_MS
+    page = Page(from_ms=FIRST + MINUTE_MS, rows=[], covered_to_ms=end, as_of_ms=end + MINUTE_MS + 5_000)
+    sequencer.history("A", page)
+    assert outflow.batch(10, None, None).known_to_ms.tolist() == [FIRST]
+    assert not alarms
