@@ -75,12 +75,17 @@ def mae(*, actual: Numbers, predicted: Numbers) -> float:
 
 def directional_accuracy(*, actual: Numbers, predicted: Numbers) -> float:
     """Compute the share of right directions; see the module about ties."""
-    _error(actual, predicted)
+    hits = directional_hits(actual=actual, predicted=predicted)
     moved = np.asarray(actual) != 0
-    if not moved.any():
-        return float("nan")
-    product = np.sign(np.asarray(actual)[moved]) * np.sign(np.asarray(predicted)[moved])
-    return float(np.mean((product + 1.0) / 2.0))
+    return float(np.mean(hits[moved])) if moved.any() else float("nan")
+
+
+def directional_hits(*, actual: Numbers, predicted: Numbers) -> Float64:
+    """Score each direction: 1 right, 0 wrong, a half for a forecast of zero, NaN for a row that did not move."""
+    _error(actual, predicted)
+    went = np.sign(np.asarray(actual, np.float64))
+    product = went * np.sign(np.asarray(predicted, np.float64))
+    return np.where(went != 0, (product + 1.0) / 2.0, np.nan)
 
 
 def skill(*, actual: Numbers, predicted: Numbers) -> float:
@@ -88,6 +93,30 @@ def skill(*, actual: Numbers, predicted: Numbers) -> float:
     error = _error(actual, predicted)
     total = float(np.sum(np.asarray(actual, np.float64) ** 2))
     return 1.0 - float(np.sum(error * error)) / total if total > 0 else float("nan")
+
+
+def r2(*, actual: Numbers, predicted: Numbers) -> float:
+    """Compute 1 - MSE / variance of the actual changes; NaN if they never differ.
+
+    Its reference knows the mean of the very rows it is scored on, so it is never above `skill`.
+    """
+    error = _error(actual, predicted)
+    if not len(error) or np.ptp(np.asarray(actual)) == 0:
+        return float("nan")
+    centred = np.asarray(actual, np.float64) - np.mean(actual, dtype=np.float64)
+    return 1.0 - float(np.sum(error * error)) / float(np.sum(centred * centred))
+
+
+def information_coefficient(*, actual: Numbers, predicted: Numbers) -> float:
+    """Compute Spearman's rank correlation over all rows together; NaN if either never differs.
+
+    Equal values share the mean of their ranks.
+    """
+    _error(actual, predicted)
+    if not len(actual) or np.ptp(np.asarray(actual)) == 0 or np.ptp(np.asarray(predicted)) == 0:
+        return float("nan")
+    first, second = _centred_ranks(actual), _centred_ranks(predicted)
+    return float(first @ second / np.sqrt((first @ first) * (second @ second)))
 
 
 def rise_scores(*, actual: Numbers, predicted: Numbers) -> tuple[float, float, float]:
@@ -169,3 +198,10 @@ def _error(actual: Numbers, predicted: Numbers) -> Float64:
         raise ValueError(f"{np.shape(actual)} actual values but {np.shape(predicted)} predicted ones")
     error: Float64 = np.asarray(actual, np.float64) - np.asarray(predicted, np.float64)
     return error
+
+
+def _centred_ranks(values: Numbers) -> Float64:
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - (count + 1) / 2.0
+    ranks: Float64 = middle[place] - (len(values) - 1) / 2.0
+    return ranks

@@ -4,9 +4,23 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import spearmanr
 from sklearn import metrics as oracle
 
-from domain.evaluation.metrics import compare, directional_accuracy, mae, rise_scores, rmse, score, skill
+from domain.evaluation.metrics import (
+    compare,
+    directional_accuracy,
+    information_coefficient,
+    mae,
+    r2,
+    rise_scores,
+    rmse,
+    score,
+    skill,
+)
 from schemas.frames import MINUTE_MS
 
 CHANCE = np.random.default_rng(3)
@@ -45,6 +59,43 @@ def test_scores_of_nothing_are_not_numbers() -> None:
     assert math.isnan(rmse(actual=empty, predicted=empty))
     assert math.isnan(mae(actual=empty, predicted=empty))
     assert all(math.isnan(value) for value in rise_scores(actual=empty, predicted=empty))
+
+
+def test_r2_and_information_coefficient_agree_with_scikit_learn_and_scipy() -> None:
+    tied = np.round(PREDICTED, 1)
+    assert r2(actual=ACTUAL, predicted=PREDICTED) == pytest.approx(oracle.r2_score(ACTUAL, PREDICTED))
+    assert information_coefficient(actual=ACTUAL, predicted=tied) == pytest.approx(
+        spearmanr(ACTUAL, tied).statistic
+    )
+
+
+SMALL = arrays(np.float32, 12, elements=st.integers(-3, 3).map(float))
+
+
+@given(SMALL, SMALL)
+def test_only_the_order_of_forecasts_counts_for_the_information_coefficient(
+    actual: np.ndarray, predicted: np.ndarray
+) -> None:
+    found = information_coefficient(actual=actual, predicted=predicted)
+    stretched = information_coefficient(actual=actual, predicted=np.exp(predicted))
+    turned = information_coefficient(actual=actual, predicted=-predicted)
+    assert stretched == pytest.approx(found, nan_ok=True)
+    assert turned == pytest.approx(-found, nan_ok=True)
+    assert math.isnan(found) or -1.0000001 <= found <= 1.0000001
+
+
+@given(SMALL, SMALL)
+def test_r2_is_never_above_the_skill(actual: np.ndarray, predicted: np.ndarray) -> None:
+    found = r2(actual=actual, predicted=predicted)
+    assert math.isnan(found) or found <= skill(actual=actual, predicted=predicted) + 1e-9
+
+
+def test_what_never_differs_has_no_rank_and_no_variance() -> None:
+    constant = np.full(500, 0.1)
+    assert math.isnan(r2(actual=constant, predicted=PREDICTED))
+    assert math.isnan(information_coefficient(actual=constant, predicted=PREDICTED))
+    assert math.isnan(information_coefficient(actual=ACTUAL, predicted=constant))
+    assert math.isnan(information_coefficient(actual=np.empty(0), predicted=np.empty(0)))
 
 
 def test_rows_that_do_not_match_are_refused() -> None:
