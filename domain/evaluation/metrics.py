@@ -81,7 +81,7 @@ def directional_accuracy(*, actual: Numbers, predicted: Numbers) -> float:
 
 
 def directional_hits(*, actual: Numbers, predicted: Numbers) -> Float64:
-    """Score each direction: 1 right, 0 wrong, a half for a forecast of zero, NaN for a row that did not move."""
+    """Score each direction: 1 right, 0 wrong, a half for a forecast of zero, NaN if it did not move."""
     _error(actual, predicted)
     went = np.sign(np.asarray(actual, np.float64))
     product = went * np.sign(np.asarray(predicted, np.float64))
