@@ -118,6 +118,13 @@ class TrainingSettings(Section):
         5, description="Minutes of event time between the last data of a training and the model's first use."
     )
     per_symbol: bool = Field(False, description="One model per symbol instead of one for all symbols.")
+    joint_horizons: Literal["family", "always", "never"] = Field(
+        "family",
+        description="One model for all horizons at once: as is usual for the model family, always, or never.",
+    )
+    lookback_minutes: Annotated[int, Field(ge=2, le=1440)] = Field(
+        60, description="Minutes that families which look back are shown, the newest one included."
+    )
     seed: Whole = Field(42, description="Seed of everything random in a training.")
     rounds: Count = Field(200, description="Boosting rounds at most.")
     max_depth: Annotated[int, Field(ge=1, le=32)] = Field(4, description="Depth of a tree, levels.")
@@ -145,6 +152,11 @@ class InferenceSettings(Section):
     )
     ensemble_weights: Mapping[str, NotNegative] = Field(
         default_factory=dict, description="Weight of each model family's vote; empty means equal weights."
+    )
+    dissimilarity_limit: Positive = Field(
+        1.0,
+        description="How unlike its training rows a minute may be before a model's signal is WAIT; at 1 about"
+        " one training row in a thousand would have been.",
     )
     prediction_cache: bool = Field(
         True, description="Keep the latest prediction of every symbol and horizon for readers."

@@ -8,24 +8,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
+from domain.models.windows import Windows
+from pipeline.past_vectors import PastVectors
 from pipeline.stage import StateVersionError, StepResult
-from schemas.frames import MINUTE_MS, FeatureFrame, Float32, Int8, Int16, Int64, PredictionFrame, Reason
+from schemas.frames import (
+    MINUTE_MS,
+    FeatureFrame,
+    Float32,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    PredictionFrame,
+    Reason,
+)
 
 BASELINE = "last_value"
 ALL_SYMBOLS = "ALL"
 
-#: (vectors of shape (rows, features)) -> (percent change, probability of a rise), each of shape (rows,).
-Predict = Callable[[Float32], tuple[Float32, Float32]]
+#: Windows that are cut at once: all those of a batch of hours would fill the memory.
+_WINDOWS_AT_ONCE = 1_000
+
+
+class Says(Protocol):
+    """What a model says of some rows."""
+
+    @property
+    def predicted_pct(self) -> Float32:
+        """Percent change, shape (rows, horizons)."""
+        ...
+
+    @property
+    def probability_up(self) -> Float32:
+        """Probability of a rise, shape (rows, horizons)."""
+        ...
+
+    @property
+    def dissimilarity(self) -> Float32:
+        """How unlike the training rows each row is; shape (rows,)."""
+        ...
+
+
+#: Vectors (rows, features) or windows (rows, minutes, features) -> what the model says, a column a horizon.
+Ask = Callable[[Float32], Says]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingModel:
-    """A model in production, ready to be called.
+    """A model in production, ready to be asked.
 
     Attributes
     ----------
@@ -39,7 +74,15 @@ class ServingModel:
         The event time from which it serves; an older one serves until then.
     schema_hash
         The features it was trained on.
-    predict
+    rank
+        Of several that serve the same, the one with the highest rank is asked.
+    artifact
+        Names what is asked: models of several horizons that share a file are asked once.
+    column
+        The model's horizon among those that its file answers.
+    window
+        Minutes that it looks at; 0 for single vectors.
+    ask
         The computation; must give the same bits for a row in any batch.
     """
 
@@ -48,7 +91,11 @@ class ServingModel:
     horizon_minutes: int
     effective_from_ms: int
     schema_hash: str
-    predict: Predict
+    rank: int = 0
+    artifact: str
+    column: int = 0
+    window: int = 0
+    ask: Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +117,46 @@ class InferenceStage:
         Minutes ahead for which a model may exist.
     max_prediction_age_s
         A prediction made later than this after its event time is marked too old to act on.
+    window_minutes
+        Minutes that are kept for models that look back; 0 where there is none.
+    dissimilarity_limit
+        A row that is more unlike a model's training rows than this is marked; 1 is the model's own limit.
     """
 
     name = "inference"
-    version = 1
+    version = 2
 
-    def __init__(self, *, horizons: Sequence[int], max_prediction_age_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        horizons: Sequence[int],
+        max_prediction_age_s: float,
+        window_minutes: int = 0,
+        dissimilarity_limit: float = 1.0,
+    ) -> None:
         self._horizons = tuple(horizons)
         self._max_age_ms = int(max_prediction_age_s * 1000)
+        self._past = PastVectors(window_minutes) if window_minutes else None
+        self._limit = dissimilarity_limit
         self._models: tuple[ServingModel, ...] = ()
         #: Names of the models that were seen, kept with the checkpoint.
         self.known_models: Callable[[], list[str]] = list
 
     def serve(self, models: Sequence[ServingModel]) -> None:
-        """Put the models in place that may serve from here on; called between steps."""
-        self._models = tuple(sorted(models, key=lambda model: (model.effective_from_ms, model.version)))
+        """Put the models in place that may serve from here on; called between steps.
+
+        Raises
+        ------
+        ValueError
+            If one looks further back than this stage keeps.
+        """
+        kept = self._past.minutes if self._past is not None else 0
+        for model in models:
+            if model.window > kept:
+                raise ValueError(f"{model.version} looks back {model.window} minutes, {kept} are kept")
+        self._models = tuple(
+            sorted(models, key=lambda model: (model.rank, model.effective_from_ms, model.version))
+        )
 
     def step(self, batch: FeatureFrame) -> StepResult:
         """Predict for every row and horizon."""
@@ -96,8 +168,11 @@ class InferenceStage:
             reason=np.full(shape, Reason.NO_MODEL, np.int8),
         )
         versions = [BASELINE]
-        for column, horizon in enumerate(self._horizons):
-            self._ask(batch, column, horizon, answers, versions)
+        chosen = np.stack([self._chosen(batch, horizon) for horizon in self._horizons], axis=1)
+        chosen[~batch.is_complete] = -1
+        past = self._past.join(batch) if self._past is not None else None
+        for artifact in self._artifacts(chosen):
+            self._ask(batch, past, artifact, chosen, answers, versions)
         answers.reason[~batch.is_complete] = Reason.WARMING
         too_old = (batch.age_ms() > self._max_age_ms)[:, None] & (answers.reason == Reason.NONE)
         answers.reason[too_old] = Reason.TOO_OLD
@@ -106,57 +181,107 @@ class InferenceStage:
             event_time_ms=batch.complete_to_ms,
         )
 
+    def _artifacts(self, chosen: Int64) -> dict[str, list[int]]:
+        """Group the chosen models by the file that answers for them."""
+        groups: dict[str, list[int]] = {}
+        for number in np.unique(chosen[chosen >= 0]).tolist():
+            groups.setdefault(self._models[number].artifact, []).append(number)
+        return groups
+
     def _ask(
-        self, batch: FeatureFrame, column: int, horizon: int, answers: _Answers, versions: list[str]
+        self,
+        batch: FeatureFrame,
+        past: tuple[Windows, Int32] | None,
+        artifact: str,
+        chosen: Int64,
+        answers: _Answers,
+        versions: list[str],
     ) -> None:
-        chosen = self._chosen(batch, horizon)
-        for number in np.unique(chosen[chosen >= 0]):
+        numbers = self._artifacts(chosen)[artifact]
+        rows = np.flatnonzero(np.isin(chosen, numbers).any(axis=1))
+        predicted, probability, unlike = self._said(batch, past, self._models[numbers[0]], rows)
+        for number in numbers:
             model = self._models[number]
-            rows = np.flatnonzero((chosen == number) & batch.is_complete)
-            if not len(rows):
-                continue
-            predicted, probability = model.predict(batch.vector[rows])
             if model.version not in versions:
                 versions.append(model.version)
-            answers.predicted[rows, column] = predicted
-            answers.probability[rows, column] = probability
-            answers.model[rows, column] = versions.index(model.version)
-            answers.reason[rows, column] = Reason.NONE
+            for column in np.flatnonzero((chosen == number).any(axis=0)).tolist():
+                mine = np.flatnonzero(chosen[rows, column] == number)
+                these = rows[mine]
+                answers.predicted[these, column] = predicted[mine, model.column]
+                answers.probability[these, column] = probability[mine, model.column]
+                answers.model[these, column] = versions.index(model.version)
+                answers.reason[these, column] = np.where(
+                    unlike[mine] > self._limit, Reason.UNLIKE, Reason.NONE
+                )
+
+    def _said(
+        self, batch: FeatureFrame, past: tuple[Windows, Int32] | None, model: ServingModel, rows: Int64
+    ) -> tuple[Float32, Float32, Float32]:
+        if not model.window:
+            said = model.ask(batch.vector[rows])
+            return said.predicted_pct, said.probability_up, said.dissimilarity
+        assert past is not None
+        windows, symbol = past
+        pieces = []
+        for first in range(0, len(rows), _WINDOWS_AT_ONCE):
+            piece = rows[first : first + _WINDOWS_AT_ONCE]
+            pieces.append(
+                model.ask(
+                    windows.of(
+                        symbol_index=symbol[piece],
+                        open_time_ms=batch.open_time_ms[piece],
+                        minutes=model.window,
+                    )
+                )
+            )
+        return (
+            np.concatenate([said.predicted_pct for said in pieces]),
+            np.concatenate([said.probability_up for said in pieces]),
+            np.concatenate([said.dissimilarity for said in pieces]),
+        )
 
     def _chosen(self, batch: FeatureFrame, horizon: int) -> Int64:
         """Give each row the number of the model that serves it, -1 for none."""
         event_time = batch.open_time_ms + MINUTE_MS
         chosen = np.full(len(batch), -1, np.int64)
-        own = np.zeros(len(batch), bool)
+        own = np.full(len(batch), -1, np.int64)
         for number, model in enumerate(self._models):
             if model.horizon_minutes != horizon or model.schema_hash != batch.schema_hash:
                 continue
             serves = event_time >= model.effective_from_ms
             if model.symbol == ALL_SYMBOLS:
-                serves &= ~own  # a symbol's own model goes before the pooled one
+                # of the same rank, a symbol's own model goes before the pooled one
+                serves &= own < model.rank
             elif model.symbol in batch.symbols:
                 serves &= batch.symbol_index == batch.symbols.index(model.symbol)
-                own |= serves
+                own[serves] = model.rank
             else:
                 continue
             chosen[serves] = number
         return chosen
 
     def snapshot(self) -> bytes:
-        """Write the horizons; predictions need no memory."""
-        return msgspec.msgpack.encode({"horizons": self._horizons})
+        """Write the horizons, and the past minutes where models look back."""
+        past = None if self._past is None else {"minutes": self._past.minutes, **self._past.state()}
+        return msgspec.msgpack.encode({"horizons": self._horizons, "past": past})
 
     def restore(self, state: bytes) -> None:
-        """Check that the snapshot is of the same horizons.
+        """Take over a snapshot of the same horizons and past.
 
         Raises
         ------
         StateVersionError
-            If it is not.
+            If it is of others.
         """
         parts = msgspec.msgpack.decode(state)
         if tuple(parts["horizons"]) != self._horizons:
             raise StateVersionError("the snapshot was written for other horizons")
+        past = parts["past"]
+        kept = None if past is None else past.pop("minutes")
+        if kept != (None if self._past is None else self._past.minutes):
+            raise StateVersionError("the snapshot was written for models that look back otherwise")
+        if self._past is not None:
+            self._past.take(past)
 
     def summary(self) -> dict[str, Any]:
         """Name the models in place and those that were ever seen."""

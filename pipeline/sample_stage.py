@@ -38,9 +38,11 @@ class Retraining:
     every_minutes
         Event time between later ones.
     horizons
-        Minutes ahead; one training each.
+        Minutes ahead; one training each, but for families that learn all of them at once.
     model_types
         Families; one training each.
+    joint_types
+        Those of them that learn all horizons at once.
     per_symbol
         One model for each symbol instead of one for all.
     """
@@ -49,7 +51,16 @@ class Retraining:
     every_minutes: int = 10_080
     horizons: tuple[int, ...] = (5, 15, 30, 60)
     model_types: tuple[str, ...] = ("xgboost",)
+    joint_types: frozenset[str] = frozenset()
     per_symbol: bool = False
+
+    def trainings(self) -> list[tuple[tuple[int, ...], str]]:
+        """List the trainings of one symbol at one point of time: horizons, and the family."""
+        if not self.horizons:
+            return []
+        joint = [(tuple(self.horizons), name) for name in self.model_types if name in self.joint_types]
+        single = [name for name in self.model_types if name not in self.joint_types]
+        return joint + [((horizon,), name) for horizon in self.horizons for name in single]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +239,10 @@ class SampleStage:
             policy.every_minutes,
         )
         due = [
-            (point, symbol, first_ms, horizon, model_type)
+            (point, symbol, first_ms, horizons, model_type)
             for point in points
             for symbol, first_ms in self._trained(point)
-            for horizon in policy.horizons
-            for model_type in policy.model_types
+            for horizons, model_type in policy.trainings()
         ]
         if not due:
             return None
@@ -244,7 +254,11 @@ class SampleStage:
             "created_at": train_at + MINUTE_MS,
             "train_at": train_at,
             "symbol": [symbol for _, symbol, *_ in due],
-            "forecast_horizon": np.array([horizon for *_, horizon, _ in due], np.int64),
+            # A joint training is known by its longest horizon.
+            "forecast_horizon": np.array([max(horizons) for *_, horizons, _ in due], np.int64),
+            "settings": [
+                {"horizons": list(horizons)} if len(horizons) > 1 else {} for *_, horizons, _ in due
+            ],
             "train_model_type": [model_type for *_, model_type in due],
             "train_target_var": ["pct_change"] * len(due),
             "train_start": np.array([first_ms for _, _, first_ms, _, _ in due], np.int64),

@@ -54,6 +54,8 @@ class GuideSettings:
         Event time from a training's last candle to its model's first use.
     feature_names
         Of the vectors that come.
+    families
+        Model types, the one that is asked first where several serve last.
     """
 
     partition: int
@@ -64,6 +66,7 @@ class GuideSettings:
     every_minutes: int
     delay_minutes: int
     feature_names: tuple[str, ...]
+    families: tuple[str, ...] = ()
 
 
 class ModelGuide:
@@ -237,6 +240,7 @@ class ModelGuide:
             served = self._load(model, schema_hash)
             if served is None or model.effective_from_ms is None:
                 continue
+            ranks = self._settings.families
             serving.append(
                 ServingModel(
                     version=model.model_version,
@@ -244,7 +248,11 @@ class ModelGuide:
                     horizon_minutes=model.forecast_horizon,
                     effective_from_ms=model.effective_from_ms,
                     schema_hash=model.schema_hash,
-                    predict=lambda vectors, served=served: tuple(served.predict(vectors)),  # type: ignore[misc]
+                    rank=ranks.index(model.model_type) if model.model_type in ranks else -1,
+                    artifact=served.sha256,
+                    column=served.card.horizons.index(model.forecast_horizon),
+                    window=served.window,
+                    ask=served.predict,
                 )
             )
         self._served = serving

@@ -177,6 +177,8 @@ class Reason(IntEnum):
     WARMING = 2  # the vector is not complete
     TOO_OLD = 3  # made later than the maximum prediction age
     BELOW_THRESHOLD = 4  # decided where the signal is made
+    UNLIKE = 5  # the vector is unlike nearly all that the model was trained on
+    DRIFT = 6  # the model has been worse than no change for too long
 
 
 REASON_TEXT: dict[Reason, str | None] = {
@@ -185,6 +187,8 @@ REASON_TEXT: dict[Reason, str | None] = {
     Reason.WARMING: "warming",
     Reason.TOO_OLD: "too old",
     Reason.BELOW_THRESHOLD: "below threshold",
+    Reason.UNLIKE: "unlike the training rows",
+    Reason.DRIFT: "drifted",
 }
 
 

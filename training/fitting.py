@@ -1,16 +1,18 @@
 """One training, from rows in files to a checked graph with its scores. Runs in a process of its own.
 
 The order is the guard against leakage: cut to what was known, split off the validation part (purged), split
-the early-stopping part off the rest (purged again), learn, export, hold the graph against the model, and only
-then score the graph itself on the validation part, which nothing has looked at before.
+the calibration part off the rest (purged again) and the early-stopping part off that (and again), learn,
+calibrate, export, hold the graph against the model, and only then score the graph itself on the validation
+part, which nothing has looked at before. While the history is too short for four parts, the early-stopping
+part calibrates too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ import numpy as np
 from domain.evaluation.metrics import Comparison, Scores, compare, score
 from domain.evaluation.walk_forward import WalkForward
 from domain.features.labels import percent_change_by_symbol
-from domain.models import families, graph, parity
+from domain.models import calibration, families, graph, parity, serving
+from domain.models.assembly import assemble
+from domain.models.calibration import Calibration
 from domain.models.card import ModelCard
 from domain.models.model import (
     BadTrainingDataError,
@@ -31,9 +35,14 @@ from domain.models.model import (
     check_rows,
 )
 from domain.models.serving import ServedModel
-from schemas.frames import MINUTE_MS, Float32, Float64, Int64
+from domain.models.windows import Windows
+from schemas.frames import MINUTE_MS, Float32, Int64
 from training.checkpoints import FileCheckpoints
 
+#: Minutes of calibration, in longest horizons, below which no rows are kept for it alone.
+CALIBRATION_HORIZONS = 40
+#: Rows that are looked at at a time where each brings a window.
+_PIECE = 2_000
 #: An absence longer than this starts the indicators' warm-up again.
 _LONG_GAP_MINUTES = 5
 #: Custom indicator lengths and short gaps may stretch a feature's stated warm-up by this much.
@@ -78,6 +87,10 @@ class FitRequest:
         Candles after which each feature is there, in the order of `feature_names`.
     optional_features
         Features that may be missing throughout.
+    horizons
+        Minutes ahead that the one model looks; what is purged is the longest of them.
+    production
+        The model in production of each horizon that has one.
     """
 
     folder: str
@@ -86,7 +99,7 @@ class FitRequest:
     settings: Mapping[str, Any]
     seed: int
     symbol: str
-    horizon_minutes: int
+    horizons: tuple[int, ...]
     train_at_ms: int
     feature_names: tuple[str, ...]
     schema_hash: str
@@ -94,20 +107,27 @@ class FitRequest:
     optional_features: frozenset[str] = frozenset()
     validation_fraction: float = 0.2
     embargo_minutes: int = 5
-    production: ServedBefore | None = None
+    production: Mapping[int, ServedBefore] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HorizonScores:
+    """How a model did on the validation rows of one horizon."""
+
+    scores: Scores
+    against_no_change: Comparison
+    against_production: Comparison | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedModel:
-    """A model that passed the gate."""
+    """A model that passed the gate; `by_horizon` has its scores."""
 
     graph: bytes
     native: bytes
     native_suffix: str
     sha256: str
-    scores: Scores
-    against_no_change: Comparison
-    against_production: Comparison | None
+    by_horizon: Mapping[int, HorizonScores]
     metrics: Mapping[str, float]
     importance: Mapping[str, float]
     best_iteration: int
@@ -122,11 +142,11 @@ class FitResult:
     model
         None if there was nothing to learn; `reason` then says so.
     training_rows, validation_rows
-        Rows learned from (early stopping included), and rows scored.
+        Rows learned from (early stopping and calibration included), and rows scored.
     train_start_ms, train_end_ms
         Open times of the first and last row learned from.
     baseline
-        Scores of the no-change forecast on the validation rows.
+        By horizon, scores of the no-change forecast on the validation rows.
     """
 
     model: TrainedModel | None
@@ -135,12 +155,27 @@ class FitResult:
     validation_rows: int
     train_start_ms: int
     train_end_ms: int
-    baseline: Scores
+    baseline: Mapping[int, Scores]
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """The rows of a training, each part later than the one before, with a purge between."""
+
+    learn: TrainingRows
+    stop: TrainingRows
+    calibrate: TrainingRows
+    validation: TrainingRows
+
+    @property
+    def known(self) -> int:
+        shared = self.calibrate is self.stop
+        return len(self.learn) + len(self.stop) + (0 if shared else len(self.calibrate))
+
+
 def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> FitResult:
-    """Train, export, check and score one model.
+    """Train, calibrate, export, check and score one model.
 
     Raises
     ------
@@ -150,22 +185,23 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     started = time.monotonic()
     family = families.load(request.family)
     family.check_settings(request.settings)
-    learn, stop, validation = _parts(request)
-    known = len(learn) + len(stop)
-    progress(0.05, f"{known} rows to learn from, {len(validation)} to validate on")
-    no_change = np.zeros(len(validation))
+    parts = _parts(request)
+    progress(0.05, f"{parts.known} rows to learn from, {len(parts.validation)} to validate on")
     result: dict[str, Any] = {
-        "training_rows": known,
-        "validation_rows": len(validation),
-        "train_start_ms": int(learn.open_time_ms.min()),
-        "train_end_ms": int(stop.open_time_ms.max()),
-        "baseline": score(actual=validation.target_pct, predicted=no_change),
+        "training_rows": parts.known,
+        "validation_rows": len(parts.validation),
+        "train_start_ms": int(parts.learn.open_time_ms.min()),
+        "train_end_ms": int(parts.calibrate.open_time_ms.max()),
+        "baseline": {
+            horizon: score(actual=rows.target_pct[:, 0], predicted=np.zeros(len(rows)))
+            for horizon, rows in _by_horizon(request, parts.validation)
+        },
     }
     checkpoints = FileCheckpoints(Path(request.checkpoint_path)) if request.checkpoint_path else None
     try:
         fitted = family.fit(
-            train=learn,
-            validation=stop,
+            train=parts.learn,
+            validation=parts.stop,
             settings=request.settings,
             seed=request.seed,
             progress=lambda done, text: progress(0.05 + 0.85 * done, text),
@@ -175,46 +211,69 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     except NoSignalError as nothing:
         model, reason = None, str(nothing)
     else:
-        progress(0.9, "holding the graph against the model")
-        model, reason = _checked(request, fitted, learn, validation), ""
+        progress(0.9, "calibrating, and holding the graph against the model")
+        model, reason = _checked(request, fitted, parts), ""
     if checkpoints is not None:
         checkpoints.clear()
     return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, **result)
 
 
-def _parts(request: FitRequest) -> tuple[TrainingRows, TrainingRows, TrainingRows]:
-    vectors, target, open_time_ms, usable = _labelled(request)
+def _parts(request: FitRequest) -> _Parts:
+    rows, usable = _labelled(request)
     splitter = WalkForward(
-        horizon_minutes=request.horizon_minutes,
+        horizon_minutes=max(request.horizons),
         embargo_minutes=request.embargo_minutes,
         validation_fraction=request.validation_fraction,
         cut_ms=request.train_at_ms + MINUTE_MS,
     )
-    past, last = next(splitter.split(None, groups=open_time_ms[usable]))
-    before = usable[past]
-    inner, stopping = next(splitter.split(None, groups=open_time_ms[before]))
-    chosen = (before[inner], before[stopping], usable[last])
+    times = rows.open_time_ms
+    past, last = next(splitter.split(None, groups=times[usable]))
+    before, validation = usable[past], usable[last]
+    inner, later = next(splitter.split(None, groups=times[before]))
+    learn, calibrate = before[inner], before[later]
+    stop = calibrate
+    if len(np.unique(times[calibrate])) >= CALIBRATION_HORIZONS * max(request.horizons):
+        first, second = next(splitter.split(None, groups=times[learn]))
+        learn, stop = learn[first], learn[second]
+    hidden = unproven_cycles(request.feature_names, times[learn])
+    shown = _with_hidden(rows, hidden)
     # the vectors are copied once, here: they are most of the memory of a training
-    learn, stop, validation = (
-        TrainingRows(
-            vectors=np.asarray(vectors[rows], np.float32),
-            target_pct=target[rows],
-            open_time_ms=open_time_ms[rows],
-        )
-        for rows in chosen
+    taken = [shown.take(learn), shown.take(stop)]
+    parts = _Parts(
+        learn=taken[0],
+        stop=taken[1],
+        calibrate=taken[1] if stop is calibrate else rows.take(calibrate),
+        validation=rows.take(validation),
     )
+    _check_parts(request, parts)
+    return parts
+
+
+def _with_hidden(rows: TrainingRows, hidden: list[int]) -> TrainingRows:
+    """Hide columns from whoever learns; those who score see what they will be served."""
+    if not hidden:
+        return rows
+    vectors = np.array(rows.vectors, np.float32)
+    vectors[:, hidden] = np.nan
+    return replace(
+        rows,
+        vectors=vectors,
+        history=Windows(vectors=vectors, symbol_index=rows.symbol_index, open_time_ms=rows.open_time_ms),
+    )
+
+
+def _check_parts(request: FitRequest, parts: _Parts) -> None:
     everything = frozenset(request.feature_names)
-    missing = _may_be_missing(request, learn.open_time_ms)
+    hidden = unproven_cycles(request.feature_names, parts.learn.open_time_ms)
+    missing = _may_be_missing(request, parts.learn.open_time_ms)
+    missing |= {request.feature_names[column] for column in hidden}
     for part, rows, optional in (
-        ("rows to learn from", learn, missing),
-        ("early-stopping rows", stop, everything),
-        ("validation rows", validation, everything),
+        ("rows to learn from", parts.learn, missing),
+        ("early-stopping rows", parts.stop, everything),
+        ("calibration rows", parts.calibrate, everything),
+        ("validation rows", parts.validation, everything),
     ):
         check_rows(rows, part=part, feature_names=request.feature_names, may_be_missing=optional)
-    hidden = unproven_cycles(request.feature_names, learn.open_time_ms)
-    for rows in (learn, stop):
-        rows.vectors[:, hidden] = np.nan
-    return learn, stop, validation
 
 
 def unproven_cycles(feature_names: Sequence[str], open_time_ms: Int64) -> list[int]:
@@ -229,8 +288,8 @@ def unproven_cycles(feature_names: Sequence[str], open_time_ms: Int64) -> list[i
     return [column for column, name in enumerate(feature_names) if name.startswith(short)] if short else []
 
 
-def _labelled(request: FitRequest) -> tuple[Float32, Float64, Int64, Int64]:
-    """Give vectors, targets and open times of all rows, and where those are that can be learned from."""
+def _labelled(request: FitRequest) -> tuple[TrainingRows, Int64]:
+    """Give all rows with what became of them, and where those are that can be learned from."""
     folder = Path(request.folder)
     columns = {
         name: np.load(folder / f"{name}.npy", allow_pickle=False)
@@ -244,21 +303,29 @@ def _labelled(request: FitRequest) -> tuple[Float32, Float64, Int64, Int64]:
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     # what came after the cut must not even give a label
     seen = open_time_ms <= request.train_at_ms
-    target = np.full(len(vectors), np.nan)
-    target[seen] = percent_change_by_symbol(
-        symbol_index=columns["symbol_index"][seen],
-        open_time_ms=open_time_ms[seen],
-        close=columns["close"][seen],
-        horizon_minutes=request.horizon_minutes,
-    )
-    usable = np.flatnonzero(np.isfinite(target) & columns["is_complete"])
-    if not len(usable):
-        minutes = (int(open_time_ms.max()) - int(open_time_ms.min())) // MINUTE_MS + 1
-        raise BadTrainingDataError(
-            f"no complete row of {request.symbol} has a label {request.horizon_minutes} minutes ahead: the"
-            f" history of {minutes} minutes is too short for this horizon"
+    target = np.full((len(vectors), len(request.horizons)), np.nan)
+    for column, horizon in enumerate(request.horizons):
+        target[seen, column] = percent_change_by_symbol(
+            symbol_index=columns["symbol_index"][seen],
+            open_time_ms=open_time_ms[seen],
+            close=columns["close"][seen],
+            horizon_minutes=horizon,
         )
-    return vectors, target, open_time_ms, usable
+        if not (np.isfinite(target[:, column]) & columns["is_complete"]).any():
+            minutes = (int(open_time_ms.max()) - int(open_time_ms.min())) // MINUTE_MS + 1
+            raise BadTrainingDataError(
+                f"no complete row of {request.symbol} has a label {horizon} minutes ahead: the history of"
+                f" {minutes} minutes is too short for this horizon"
+            )
+    usable = np.flatnonzero(np.isfinite(target).any(axis=1) & columns["is_complete"])
+    rows = TrainingRows(
+        vectors=vectors,
+        target_pct=target,
+        open_time_ms=open_time_ms,
+        symbol_index=columns["symbol_index"],
+        history=Windows(vectors=vectors, symbol_index=columns["symbol_index"], open_time_ms=open_time_ms),
+    )
+    return rows, usable
 
 
 def _may_be_missing(request: FitRequest, open_time_ms: Int64) -> frozenset[str]:
@@ -277,14 +344,18 @@ def _may_be_missing(request: FitRequest, open_time_ms: Int64) -> frozenset[str]:
     return request.optional_features | frozenset(warming)
 
 
-def _checked(
-    request: FitRequest, fitted: Fitted, learn: TrainingRows, validation: TrainingRows
-) -> TrainedModel:
+def _by_horizon(request: FitRequest, rows: TrainingRows) -> Iterator[tuple[int, TrainingRows]]:
+    for column, horizon in enumerate(request.horizons):
+        yield horizon, rows.of_horizon(column)
+
+
+def _checked(request: FitRequest, fitted: Fitted, parts: _Parts) -> TrainedModel:
     family = families.load(request.family)
     card = ModelCard(
         family=request.family,
         symbol=request.symbol,
-        horizon_minutes=request.horizon_minutes,
+        horizons=request.horizons,
+        window=fitted.window,
         trained_to_ms=request.train_at_ms,
         feature_names=request.feature_names,
         schema_hash=request.schema_hash,
@@ -293,32 +364,24 @@ def _checked(
         best_iteration=fitted.best_iteration,
         native_sha256=hashlib.sha256(fitted.native).hexdigest(),
     )
-    payload = graph.with_card(fitted.graph, card)
+    calibrated_by = _calibration(request, fitted, parts.calibrate)
+    payload = graph.with_card(assemble(fitted.graph, calibrated_by=calibrated_by), card)
     report = parity.check(
         family=family,
-        native=fitted.native,
-        graph=payload,
-        vectors=learn.vectors,
-        target_pct=learn.target_pct,
+        fitted=fitted,
+        served_graph=payload,
+        calibration=calibrated_by,
+        rows=parts.learn,
         seed=request.seed,
     )
     sha256 = hashlib.sha256(payload).hexdigest()
     served = _serve(request, payload, sha256)
-    predicted = served.predict(validation.vectors).predicted_pct
     return TrainedModel(
         graph=payload,
         native=fitted.native,
         native_suffix=family.native_suffix,
         sha256=sha256,
-        scores=score(actual=validation.target_pct, predicted=predicted),
-        against_no_change=compare(
-            actual=validation.target_pct,
-            predicted=predicted,
-            reference=np.zeros(len(validation)),
-            open_time_ms=validation.open_time_ms,
-            horizon_minutes=request.horizon_minutes,
-        ),
-        against_production=_against_production(request, validation, predicted),
+        by_horizon=_scored(request, served, parts.validation),
         metrics={
             **fitted.metrics,
             **{f"parity_{key}": float(value) for key, value in asdict(report).items()},
@@ -328,6 +391,44 @@ def _checked(
     )
 
 
+def _calibration(request: FitRequest, fitted: Fitted, rows: TrainingRows) -> Calibration:
+    session = serving.open_session(fitted.graph)
+    said = in_pieces(lambda inputs: serving.run(session, inputs).probability_up, rows, fitted.window)
+    return calibration.fit(raw=said, rows=rows, horizons=request.horizons)
+
+
+def in_pieces(say: Callable[[Float32], Float32], rows: TrainingRows, window: int) -> Float32:
+    """Ask about rows a few at a time: windows of all of them would fill the memory."""
+    if not window:
+        return say(np.asarray(rows.vectors, np.float32))
+    places = np.arange(len(rows))
+    pieces = [
+        say(rows.take(places[first : first + _PIECE]).inputs(window)) for first in range(0, len(rows), _PIECE)
+    ]
+    return np.concatenate(pieces)
+
+
+def _scored(request: FitRequest, served: ServedModel, validation: TrainingRows) -> dict[int, HorizonScores]:
+    said = in_pieces(lambda inputs: served.predict(inputs).predicted_pct, validation, served.window)
+    found = {}
+    for column, horizon in enumerate(request.horizons):
+        known = np.flatnonzero(np.isfinite(validation.target_pct[:, column]))
+        rows, predicted = validation.of_horizon(column), said[known, column]
+        actual = rows.target_pct[:, 0]
+        found[horizon] = HorizonScores(
+            scores=score(actual=actual, predicted=predicted),
+            against_no_change=compare(
+                actual=actual,
+                predicted=predicted,
+                reference=np.zeros(len(rows)),
+                open_time_ms=rows.open_time_ms,
+                horizon_minutes=horizon,
+            ),
+            against_production=_against_production(request, horizon, rows, predicted),
+        )
+    return found
+
+
 def _serve(request: FitRequest, payload: bytes, sha256: str) -> ServedModel:
     return ServedModel.from_bytes(
         payload, sha256=sha256, feature_names=request.feature_names, schema_hash=request.schema_hash
@@ -335,18 +436,22 @@ def _serve(request: FitRequest, payload: bytes, sha256: str) -> ServedModel:
 
 
 def _against_production(
-    request: FitRequest, validation: TrainingRows, predicted: Float32
+    request: FitRequest, horizon: int, validation: TrainingRows, predicted: Float32
 ) -> Comparison | None:
-    before = request.production
+    before = request.production.get(horizon)
     if before is None:
         return None
     # only rows that the old model has not seen either
     fresh = np.flatnonzero(validation.open_time_ms > before.train_at_ms)
     rows = validation.take(fresh)
+    served = _serve(request, before.payload, before.sha256)
+    column = served.card.horizons.index(horizon)
     return compare(
-        actual=rows.target_pct,
+        actual=rows.target_pct[:, 0],
         predicted=predicted[fresh],
-        reference=_serve(request, before.payload, before.sha256).predict(rows.vectors).predicted_pct,
+        reference=in_pieces(
+            lambda inputs: served.predict(inputs).predicted_pct[:, column], rows, served.window
+        ),
         open_time_ms=rows.open_time_ms,
-        horizon_minutes=request.horizon_minutes,
+        horizon_minutes=horizon,
     )

@@ -8,6 +8,7 @@ transaction leaves the model in production as it is.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import asyncpg
 from artifacts.store import ArtifactStore
 from db.repositories import jobs, models
 from domain.models.model import ModelRefusedError, Progress
+from domain.models.serving import ServedModel
 from schemas.frames import MINUTE_MS
 from training import naming, registry
 from training.fitting import FitRequest, FitResult, ServedBefore, TrainedModel, fit
@@ -34,10 +36,12 @@ class TrainOutcome:
 
     Attributes
     ----------
-    model_version
-        None if there was nothing to learn.
-    decision
-        Whether it went into production, and why.
+    batch_id
+        Of its longest horizon.
+    model_versions
+        By horizon; none if there was nothing to learn.
+    decisions
+        By horizon, whether it went into production, and why.
     rows
         Rows that it learned from.
     seconds
@@ -45,8 +49,8 @@ class TrainOutcome:
     """
 
     batch_id: str
-    model_version: str | None
-    decision: Decision
+    model_versions: Mapping[int, str]
+    decisions: Mapping[int, Decision]
     rows: int
     seconds: float
 
@@ -108,13 +112,16 @@ class TrainHandler:
             features=len(plan.feature_names),
         )
         progress(0.0, "reading rows")
-        before, note = await self._in_production(task)
+        production, notes = await self._in_production(task)
         async with self._rows.use(span) as folder:
-            request = self._request(task, folder, before)
+            request = self._request(task, folder, production)
             result: FitResult = await self._compute.run(fit, request, progress=progress)
-        decision = _decide(result, self._plan.error_rate, note)
-        progress(WRITING, decision.reason)
-        return await self._write(job, task, result, decision)
+        decisions = {
+            horizon: _decide(result, horizon, self._plan.error_rate, notes.get(horizon, ""))
+            for horizon in task.horizons
+        }
+        progress(WRITING, decisions[task.horizons[-1]].reason)
+        return await self._write(job, task, result, decisions)
 
     def checkpoint_path(self, job: jobs.Job) -> Path:
         """Name the file in which a job's unfinished training is kept."""
@@ -125,26 +132,40 @@ class TrainHandler:
         oldest = 0 if minutes is None else task.train_at_ms - minutes * MINUTE_MS
         return max(oldest, task.train_start_ms)
 
-    async def _in_production(self, task: TrainTask) -> tuple[ServedBefore | None, str]:
-        async with self._pool.acquire() as connection:
-            model = await models.in_production(connection, task.symbol, task.horizon_minutes, task.family)
-        if model is None:
-            return None, ""
-        if model.schema_hash != self._plan.schema_hash:
-            return None, f"; {model.model_version} was trained on other features and serves no more"
-        try:
-            payload = self._store.read(model.artifact_path, sha256=model.artifact_sha256)
-        except ModelRefusedError as error:
-            return None, f"; {model.model_version} could not be compared with: {error}"
-        before = ServedBefore(
-            version=model.model_version,
-            train_at_ms=model.metrics.get("train_at_ms", model.train_end_ms or 0),
-            payload=payload,
-            sha256=model.artifact_sha256,
-        )
-        return before, ""
+    async def _in_production(self, task: TrainTask) -> tuple[dict[int, ServedBefore], dict[int, str]]:
+        """Read what serves each horizon now, and what has to be said of what cannot be compared with."""
+        found, notes = {}, {}
+        for horizon in task.horizons:
+            async with self._pool.acquire() as connection:
+                model = await models.in_production(connection, task.symbol, horizon, task.family)
+            if model is None:
+                continue
+            if model.schema_hash != self._plan.schema_hash:
+                notes[horizon] = f"; {model.model_version} was trained on other features and serves no more"
+                continue
+            try:
+                payload = self._store.read(model.artifact_path, sha256=model.artifact_sha256)
+                self._check(model, payload)
+            except ModelRefusedError as error:
+                notes[horizon] = f"; {model.model_version} could not be compared with: {error}"
+                continue
+            found[horizon] = ServedBefore(
+                version=model.model_version,
+                train_at_ms=model.metrics.get("train_at_ms", model.train_end_ms or 0),
+                payload=payload,
+                sha256=model.artifact_sha256,
+            )
+        return found, notes
 
-    def _request(self, task: TrainTask, folder: Path, before: ServedBefore | None) -> FitRequest:
+    def _check(self, model: models.Model, payload: bytes) -> None:
+        ServedModel.from_bytes(
+            payload,
+            sha256=model.artifact_sha256,
+            feature_names=self._plan.feature_names,
+            schema_hash=self._plan.schema_hash,
+        )
+
+    def _request(self, task: TrainTask, folder: Path, production: Mapping[int, ServedBefore]) -> FitRequest:
         plan = self._plan
         return FitRequest(
             folder=str(folder),
@@ -157,42 +178,60 @@ class TrainHandler:
             optional_features=plan.optional_features,
             validation_fraction=plan.validation_fraction,
             embargo_minutes=plan.embargo_minutes,
-            production=before,
-            **task.names,
+            production=production,
+            family=task.family,
+            symbol=task.symbol,
+            horizons=task.horizons,
+            train_at_ms=task.train_at_ms,
         )
 
     async def _write(
-        self, job: jobs.Job, task: TrainTask, result: FitResult, decision: Decision
+        self, job: jobs.Job, task: TrainTask, result: FitResult, decisions: Mapping[int, Decision]
     ) -> TrainOutcome:
-        version = None if result.model is None else await self._store_files(task, result.model)
+        versions = {} if result.model is None else await self._store_files(task, result.model)
         async with self._pool.acquire() as connection, connection.transaction():
-            await jobs.heartbeat(connection, job, progress=WRITING, message=decision.reason)
-            model_id = await registry.record(
-                connection, plan=self._plan, task=task, result=result, decision=decision, version=version
+            await jobs.heartbeat(
+                connection, job, progress=WRITING, message=decisions[task.horizons[-1]].reason
             )
+            model_id = None
+            for horizon in task.horizons:
+                model_id = await registry.record(
+                    connection,
+                    plan=self._plan,
+                    task=task,
+                    horizon_minutes=horizon,
+                    result=result,
+                    decision=decisions[horizon],
+                    versions=versions,
+                )
             await jobs.finish(connection, job, model_id=model_id)
         return TrainOutcome(
             batch_id=naming.batch_id(**task.names),
-            model_version=version,
-            decision=decision,
+            model_versions=versions,
+            decisions=decisions,
             rows=result.training_rows,
             seconds=result.seconds,
         )
 
-    async def _store_files(self, task: TrainTask, model: TrainedModel) -> str:
+    async def _store_files(self, task: TrainTask, model: TrainedModel) -> dict[int, str]:
         # the files come first: a row must never name a file that is not there
-        version = naming.model_version(**task.names, artifact_sha256=model.sha256)
-        await asyncio.to_thread(self._store.write, f"{version}.{model.native_suffix}", model.native)
-        await asyncio.to_thread(self._store.write, naming.graph_file(version), model.graph)
-        return version
+        versions = {
+            horizon: naming.model_version(**task.names_of(horizon), artifact_sha256=model.sha256)
+            for horizon in task.horizons
+        }
+        name = versions[task.horizons[-1]]
+        await asyncio.to_thread(self._store.write, f"{name}.{model.native_suffix}", model.native)
+        await asyncio.to_thread(self._store.write, naming.graph_file(name), model.graph)
+        return versions
 
 
-def _decide(result: FitResult, error_rate: float, note: str) -> Decision:
+def _decide(result: FitResult, horizon_minutes: int, error_rate: float, note: str) -> Decision:
     if result.model is None:
         return Decision(promote=False, reason=result.reason)
+    found = result.model.by_horizon[horizon_minutes]
     decision = decide(
-        against_no_change=result.model.against_no_change,
-        against_production=result.model.against_production,
+        against_no_change=found.against_no_change,
+        against_production=found.against_production,
         error_rate=error_rate,
     )
     return Decision(promote=decision.promote, reason=decision.reason + note)

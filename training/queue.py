@@ -156,9 +156,9 @@ class TrainingQueue:
                 "completed",
                 job,
                 {
-                    "model_version": outcome.model_version,
-                    "promoted": outcome.decision.promote,
-                    "reason": outcome.decision.reason,
+                    "model_versions": sorted(outcome.model_versions.values()),
+                    "promoted": [h for h, made in sorted(outcome.decisions.items()) if made.promote],
+                    "reasons": {h: made.reason for h, made in sorted(outcome.decisions.items())},
                     "rows": outcome.rows,
                     "seconds": round(outcome.seconds, 3),
                 },

@@ -25,11 +25,14 @@ async def record(
     *,
     plan: TrainingPlan,
     task: TrainTask,
+    horizon_minutes: int,
     result: FitResult,
     decision: Decision,
-    version: str | None,
+    versions: Mapping[int, str],
 ) -> int | None:
-    """Write a training down and put its model into production if so decided, in the caller's transaction.
+    """Write one horizon of a training down, and put its model into production if so decided.
+
+    In the caller's transaction. The horizons of a joint training share one file, named by the longest.
 
     Returns
     -------
@@ -37,13 +40,14 @@ async def record(
     """
     effective_ms = task.train_at_ms + plan.activation_delay_minutes * MINUTE_MS
     model_id = None
-    if result.model is not None and version is not None:
-        model = _new_model(plan, task, result, result.model, version, decision)
+    version = versions.get(horizon_minutes)
+    file = naming.graph_file(versions[task.horizons[-1]]) if versions else None
+    if result.model is not None and version is not None and file is not None:
+        model = _new_model(plan, task, horizon_minutes, result, result.model, version, file, decision)
         # the very same model is one row, also when its training is asked for a second time
         known = await models.by_version(connection, version)
         model_id = known.id if known is not None else await models.register(connection, model)
-    batch = naming.batch_id(**task.names)
-    row = _batch_row(batch, task, result, decision, version, effective_ms)
+    row = _batch_row(task, horizon_minutes, result, decision, version, file, effective_ms)
     await copy.write(connection, copy.Columns(table="mlTrainingBatches", op="upsert", columns=row))
     if model_id is not None and decision.promote:
         await models.promote(connection, model_id, effective_ms)
@@ -53,25 +57,28 @@ async def record(
 def _new_model(
     plan: TrainingPlan,
     task: TrainTask,
+    horizon_minutes: int,
     result: FitResult,
     trained: TrainedModel,
     version: str,
+    file: str,
     decision: Decision,
 ) -> models.NewModel:
+    scores = trained.by_horizon[horizon_minutes].scores
     return models.NewModel(
         model_version=version,
         model_type=task.family,
         symbol=task.symbol,
-        forecast_horizon=task.horizon_minutes,
+        forecast_horizon=horizon_minutes,
         train_start_ms=result.train_start_ms,
         train_end_ms=result.train_end_ms,
-        artifact_path=naming.graph_file(version),
+        artifact_path=file,
         artifact_sha256=trained.sha256,
         schema_hash=plan.schema_hash,
-        rmse=trained.scores.rmse,
-        mae=trained.scores.mae,
-        baseline_rmse=result.baseline.rmse,
-        accuracy=_or_none(trained.scores.accuracy),
+        rmse=scores.rmse,
+        mae=scores.mae,
+        baseline_rmse=result.baseline[horizon_minutes].rmse,
+        accuracy=_or_none(scores.accuracy),
         test_size=plan.validation_fraction,
         random_state=plan.seed_of(**task.names),
         features_csv=",".join(plan.feature_names),
@@ -79,21 +86,24 @@ def _new_model(
         feature_importance_csv=";".join(
             f"{name}={share:.6f}" for name, share in sorted(trained.importance.items(), key=lambda x: -x[1])
         ),
-        metrics=_metrics(task, result, trained),
+        metrics=_metrics(task, horizon_minutes, result, trained),
         train_seconds=result.seconds,
         description=decision.reason,
     )
 
 
-def _metrics(task: TrainTask, result: FitResult, trained: TrainedModel) -> dict[str, Any]:
+def _metrics(
+    task: TrainTask, horizon_minutes: int, result: FitResult, trained: TrainedModel
+) -> dict[str, Any]:
+    found = trained.by_horizon[horizon_minutes]
     groups: dict[str, Mapping[str, Any]] = {
-        "validation": asdict(trained.scores),
-        "baseline": asdict(result.baseline),
-        "against_no_change": _comparison(trained.against_no_change),
+        "validation": asdict(found.scores),
+        "baseline": asdict(result.baseline[horizon_minutes]),
+        "against_no_change": _comparison(found.against_no_change),
         "training": trained.metrics,
     }
-    if trained.against_production is not None:
-        groups["against_production"] = _comparison(trained.against_production)
+    if found.against_production is not None:
+        groups["against_production"] = _comparison(found.against_production)
     told: dict[str, Any] = {
         name: {key: _or_none(value) for key, value in values.items()} for name, values in groups.items()
     }
@@ -105,18 +115,20 @@ def _comparison(found: Comparison) -> dict[str, float]:
 
 
 def _batch_row(
-    batch: str,
     task: TrainTask,
+    horizon_minutes: int,
     result: FitResult,
     decision: Decision,
     version: str | None,
+    file: str | None,
     effective_ms: int,
 ) -> dict[str, list[Any]]:
     trained = result.model
     # without a model the no-change forecast goes on: its scores stand in the row
-    scores = trained.scores if trained is not None else result.baseline
+    baseline = result.baseline[horizon_minutes]
+    scores = trained.by_horizon[horizon_minutes].scores if trained is not None else baseline
     row: dict[str, Any] = {
-        "batch_id": batch,
+        "batch_id": naming.batch_id(**task.names_of(horizon_minutes)),
         "symbol": task.symbol,
         "model_type": task.family,
         "training_samples": result.training_rows,
@@ -124,13 +136,13 @@ def _batch_row(
         "rmse": scores.rmse,
         "mae": scores.mae,
         "accuracy": scores.accuracy,
-        "baseline_rmse": result.baseline.rmse,
-        "model_path": naming.graph_file(version) if version is not None else None,
+        "baseline_rmse": baseline.rmse,
+        "model_path": file,
         "model_version": version,
         "artifact_sha256": trained.sha256 if trained is not None else None,
         "is_production": False,
         "created_at": task.train_at_ms + MINUTE_MS,
-        "forecast_horizon": task.horizon_minutes,
+        "forecast_horizon": horizon_minutes,
         "train_start": result.train_start_ms,
         "train_end": result.train_end_ms,
         "promoted": decision.promote,

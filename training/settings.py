@@ -10,6 +10,7 @@ from typing import Any
 from config.ml_config import Settings
 from domain.evaluation.walk_forward import DEFAULT_EMBARGO_MINUTES
 from domain.features import schema
+from domain.models import families
 from training.promotion import DEFAULT_ERROR_RATE
 
 ALL_SYMBOLS = "ALL"
@@ -56,6 +57,13 @@ class TrainingPlan:
         """Give the seed of one training: the same whenever and wherever it is run."""
         text = f"{self.seed}/{family}/{symbol}/{horizon_minutes}/{train_at_ms}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def joint_types(settings: Settings) -> frozenset[str]:
+    """Name the configured families that learn all horizons in one training."""
+    training = settings.training
+    chosen = {"family": families.JOINT, "always": set(training.model_types), "never": set()}
+    return frozenset(chosen[training.joint_horizons]) & set(training.model_types)
 
 
 def plan_of(settings: Settings, *, schema_hash: str) -> TrainingPlan:

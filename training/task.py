@@ -10,6 +10,9 @@ from db.repositories.jobs import Job
 from domain.models import families
 from training.settings import TrainingPlan
 
+#: Key of a job's settings that names the horizons of a joint training.
+HORIZONS = "horizons"
+
 
 class BadJobError(ValueError):
     """A job says something that cannot be done."""
@@ -27,24 +30,30 @@ class TrainTask:
         Open time of the last candle that is known.
     train_start_ms
         Open time of the first candle to learn from.
+    horizons
+        Minutes ahead; a job for several has the longest in its row, and all of them in its settings.
     settings
         Of the family: the deployment's, and over them the job's own.
     """
 
     family: str
     symbol: str
-    horizon_minutes: int
+    horizons: tuple[int, ...]
     train_at_ms: int
     train_start_ms: int
     settings: Mapping[str, Any]
 
     @property
     def names(self) -> dict[str, Any]:
-        """What the training is called by, as keyword arguments."""
+        """Give what the training is called by, as keyword arguments: by its longest horizon."""
+        return self.names_of(self.horizons[-1])
+
+    def names_of(self, horizon_minutes: int) -> dict[str, Any]:
+        """Give what the training of one of its horizons is called by."""
         return {
             "family": self.family,
             "symbol": self.symbol,
-            "horizon_minutes": self.horizon_minutes,
+            "horizon_minutes": horizon_minutes,
             "train_at_ms": self.train_at_ms,
         }
 
@@ -73,11 +82,14 @@ def task_of(job: Job, plan: TrainingPlan) -> TrainTask:
     assert job.model_type is not None
     assert wanted["train_at"] is not None
     settings = {**plan.family_settings.get(job.model_type, {}), **job.settings}
+    horizons = settings.pop(HORIZONS, [job.forecast_horizon])
+    if not isinstance(horizons, list) or not all(isinstance(h, int) and h > 0 for h in horizons):
+        raise BadJobError(f"job {job.id} asks for horizons {horizons!r}: give a list of minutes")
     families.check_name(job.model_type)
     return TrainTask(
         family=job.model_type,
         symbol=job.symbol,
-        horizon_minutes=job.forecast_horizon,
+        horizons=tuple(sorted(set(horizons))),
         train_at_ms=int(wanted["train_at"]),
         train_start_ms=job.train_start_ms or 0,
         settings=settings,

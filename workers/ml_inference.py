@@ -12,6 +12,7 @@ from functools import partial
 from artifacts.store import ArtifactStore
 from db.repositories import trades
 from domain.features.schema import NAMES
+from domain.models.families import LOOKING_BACK
 from domain.partitioning import owned_partitions, owned_symbols
 from domain.trading.costs import Costs
 from domain.trading.trade import Exits
@@ -55,6 +56,7 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
             every_minutes=settings.training.retrain_every_minutes,
             delay_minutes=settings.training.activation_delay_minutes,
             feature_names=NAMES,
+            families=settings.training.installed_model_types,
         ),
         store=ArtifactStore(worker.directory.models),
         log=worker.log,
@@ -65,6 +67,10 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         inference = InferenceStage(
             horizons=settings.training.forecast_horizons,
             max_prediction_age_s=settings.inference.max_prediction_age,
+            window_minutes=settings.training.lookback_minutes
+            if LOOKING_BACK.intersection(settings.training.installed_model_types)
+            else 0,
+            dissimilarity_limit=settings.inference.dissimilarity_limit,
         )
         inference.serve(at_hand[0])
         inference.known_models = guide.known

@@ -26,7 +26,7 @@ from schemas.frames import FeatureFrame
 from training.handler import TrainHandler
 from training.queue import TrainingQueue
 from training.rows import RowFiles
-from training.settings import plan_of
+from training.settings import joint_types, plan_of
 
 #: Forecasts are waited for, this is not.
 HEAD_START_S = 0.03
@@ -54,6 +54,7 @@ async def build(worker: Worker) -> Tasks:
                 if training.per_symbol or partition == everywhere[0]
                 else (),
                 model_types=training.installed_model_types,
+                joint_types=joint_types(settings),
                 per_symbol=training.per_symbol,
             ),
         )

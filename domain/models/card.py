@@ -12,7 +12,7 @@ from typing import Any
 
 from domain.models.model import ModelRefusedError
 
-FORMAT = "tidecast-model-1"
+FORMAT = "tidecast-model-2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,10 @@ class ModelCard:
         Name of the model family.
     symbol
         The symbol it was trained for, or `ALL`.
-    horizon_minutes
-        Minutes ahead.
+    horizons
+        Minutes ahead, one a column of what the graph says.
+    window
+        Minutes that the graph looks at; 0 for one that takes single vectors.
     trained_to_ms
         Open time of the last candle that was known when it was trained.
     feature_names, schema_hash
@@ -41,7 +43,8 @@ class ModelCard:
 
     family: str
     symbol: str
-    horizon_minutes: int
+    horizons: tuple[int, ...]
+    window: int
     trained_to_ms: int
     feature_names: tuple[str, ...]
     schema_hash: str
@@ -71,6 +74,7 @@ class ModelCard:
         try:
             values = {name: json.loads(entries[name]) for name in cls.__dataclass_fields__}
             values["feature_names"] = tuple(values["feature_names"])
+            values["horizons"] = tuple(values["horizons"])
             return cls(**values)
         except (KeyError, ValueError, TypeError) as error:
             raise ModelRefusedError(f"the model's description cannot be read: {error!r}") from error

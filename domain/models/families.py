@@ -8,6 +8,9 @@ from importlib import import_module
 from domain.models.model import Family, UnknownFamilyError
 
 NAMES: tuple[str, ...] = ("last_value", "xgboost")
+#: Those that usually learn all horizons at once, and those that look back.
+JOINT = frozenset({"last_value"})
+LOOKING_BACK: frozenset[str] = frozenset()
 
 
 def check_name(name: str) -> None:

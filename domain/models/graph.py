@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from domain.models.card import ModelCard
-from domain.models.model import INPUT, OUTPUTS
+from domain.models.model import INPUT, OUTPUTS, WINDOW_INPUT
 
 #: Versions that the pinned runtime executes; newer ones are refused by it.
 OPSET = 17
@@ -17,14 +17,20 @@ ML_OPSET = 3
 IR_VERSION = 8
 
 
-def build(*, nodes: Sequence[Any], initializers: Sequence[Any], features: int) -> bytes:
-    """Make a graph from `INPUT` (rows, features) to `OUTPUTS` (rows,)."""
+def build(
+    *, nodes: Sequence[Any], initializers: Sequence[Any], features: int, horizons: int, window: int = 0
+) -> bytes:
+    """Make a graph from `INPUT` (rows, features) to `OUTPUTS` (rows, horizons).
+
+    With a `window` of so many minutes, from `WINDOW_INPUT` (rows, minutes, features).
+    """
     value = helper.make_tensor_value_info
+    shape = ["rows", window, features] if window else ["rows", features]
     graph = helper.make_graph(
         list(nodes),
         "tidecast",
-        [value(INPUT, TensorProto.FLOAT, ["rows", features])],
-        [value(name, TensorProto.FLOAT, ["rows"]) for name in OUTPUTS],
+        [value(WINDOW_INPUT if window else INPUT, TensorProto.FLOAT, shape)],
+        [value(name, TensorProto.FLOAT, ["rows", horizons]) for name in OUTPUTS],
         list(initializers),
     )
     model = helper.make_model(
@@ -34,7 +40,7 @@ def build(*, nodes: Sequence[Any], initializers: Sequence[Any], features: int) -
         producer_name="tidecast",
     )
     onnx.checker.check_model(model, full_check=True)
-    return _to_bytes(model)
+    return to_bytes(model)
 
 
 def with_card(graph: bytes, card: ModelCard) -> bytes:
@@ -42,9 +48,10 @@ def with_card(graph: bytes, card: ModelCard) -> bytes:
     model = onnx.ModelProto.FromString(graph)
     del model.metadata_props[:]
     helper.set_model_props(model, card.to_metadata())
-    return _to_bytes(model)
+    return to_bytes(model)
 
 
-def _to_bytes(model: Any) -> bytes:
+def to_bytes(model: Any) -> bytes:
+    """Write a graph, the same bytes for the same content."""
     payload: bytes = model.SerializeToString(deterministic=True)
     return payload

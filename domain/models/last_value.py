@@ -31,6 +31,7 @@ class LastValue:
 
     name = "last_value"
     native_suffix = "json"
+    is_joint = True
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse every setting: there is nothing to set."""
@@ -50,43 +51,48 @@ class LastValue:
     ) -> Fitted:
         """Count the rises."""
         self.check_settings(settings)
-        moved = train.target_pct[train.target_pct != 0]
-        if not len(moved):
-            raise BadTrainingDataError(f"the target never changes in {len(train)} rows")
-        # one pseudo-count on either side keeps a short history from claiming certainty
-        probability = float(np.float32((int(np.sum(moved > 0)) + 1) / (len(moved) + 2)))
+        probabilities = []
+        for column in range(train.horizons):
+            target = train.target_pct[:, column]
+            moved = target[np.isfinite(target) & (target != 0)]
+            if not len(moved):
+                raise BadTrainingDataError(f"the target never changes in {len(train)} rows")
+            # one pseudo-count on either side keeps a short history from claiming certainty
+            probabilities.append(float(np.float32((int(np.sum(moved > 0)) + 1) / (len(moved) + 2))))
         progress(1.0, "counted")
         return Fitted(
-            native=json.dumps({"probability_up": probability}).encode(),
-            graph=_graph(probability, train.vectors.shape[1]),
+            native=json.dumps({"probability_up": probabilities}).encode(),
+            graph=_graph(probabilities, train.vectors.shape[1]),
             best_iteration=0,
-            metrics={"moved_rows": float(len(moved))},
         )
 
-    def predict(self, *, native: bytes, vectors: Float32) -> Predictions:
-        """Repeat the counted share on every row."""
-        probability = json.loads(native)["probability_up"]
-        return Predictions(np.zeros(len(vectors), np.float32), np.full(len(vectors), probability, np.float32))
+    def predict(self, *, native: bytes, inputs: Float32) -> Predictions:
+        """Repeat the counted shares on every row."""
+        probabilities = np.array(json.loads(native)["probability_up"], np.float32)
+        shape = (len(inputs), len(probabilities))
+        return Predictions(np.zeros(shape, np.float32), np.broadcast_to(probabilities, shape).copy())
 
 
-def _graph(probability: float, features: int) -> bytes:
-    from onnx import TensorProto, helper
+def _graph(probabilities: list[float], features: int) -> bytes:
+    from onnx import helper, numpy_helper
 
     from domain.models import graph
 
-    def constant(output: str, value: float) -> Any:
-        tensor = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
-        return helper.make_node("ConstantOfShape", ["rows_shape"], [output], value=tensor)
-
-    return graph.build(
-        nodes=[
-            helper.make_node("Shape", [INPUT], ["rows_shape"], start=0, end=1),
-            constant(OUTPUTS[0], 0.0),
-            constant(OUTPUTS[1], probability),
-        ],
-        initializers=[],
-        features=features,
-    )
+    horizons = len(probabilities)
+    said = (np.zeros(horizons, np.float32), np.array(probabilities, np.float32))
+    nodes = [
+        helper.make_node("Shape", [INPUT], ["rows"], start=0, end=1),
+        helper.make_node("Concat", ["rows", "one_row"], ["shape"], axis=0),
+        *(helper.make_node("Expand", [f"said_{name}", "shape"], [name]) for name in OUTPUTS),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([horizons], np.int64), "one_row"),
+        *(
+            numpy_helper.from_array(values, f"said_{name}")
+            for name, values in zip(OUTPUTS, said, strict=True)
+        ),
+    ]
+    return graph.build(nodes=nodes, initializers=constants, features=features, horizons=horizons)
 
 
 FAMILY = LastValue()

@@ -1,8 +1,8 @@
 """What a model family is, and the values that go in and out of it.
 
-A family is one file of this folder with a `FAMILY`; `families.py` lists them. It learns from rows, gives its
-model away as native bytes (the truth that training goes on from) and as an ONNX graph (what serves), and can
-predict natively, so that the graph can be checked against it.
+A family is one file of this folder with a `FAMILY`; `families.py` lists them. It learns from rows, for one
+horizon or several at once, gives its model away as native bytes (the truth that training goes on from) and as
+an ONNX graph (what serves), and can predict natively, so that the graph can be checked against it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from schemas.frames import Float32, Float64, Int64
+from domain.models.windows import Windows
+from schemas.frames import Float32, Float64, Int32, Int64
 
-#: Names in every family's graph.
+#: Input of a graph that looks at one minute: shape (rows, features).
 INPUT = "features"
+#: Input of a graph that looks back: shape (rows, minutes, features), the row's own minute last.
+WINDOW_INPUT = "window"
+#: What every family's graph says, each of shape (rows, horizons).
 OUTPUTS = ("predicted_pct", "probability_up")
+#: What a graph that serves says besides: how unlike the training rows a row is, of shape (rows,).
+DISSIMILARITY = "dissimilarity"
 #: Fewest rows that anything is learned from.
 MIN_ROWS = 50
 
@@ -55,7 +61,7 @@ class TrainingCancelledError(Exception):
 
 
 class Predictions(NamedTuple):
-    """One value a row: percent change, and probability of a rise in 0..1."""
+    """Percent change, and probability of a rise in 0..1, each of shape (rows, horizons)."""
 
     predicted_pct: Float32
     probability_up: Float32
@@ -70,23 +76,61 @@ class TrainingRows:
     vectors
         Shape (rows, features), float32; NaN where a feature was not warm.
     target_pct
-        Percent change over the horizon.
+        Shape (rows, horizons): percent change over each horizon; NaN where that is not known, or must not be.
     open_time_ms
         Open time of each row's candle.
+    symbol_index
+        Which symbol each row is of; the numbers mean nothing but "the same" and "another".
+    history
+        The minutes before and between the rows, for families that look back; None where there are none.
     """
 
     vectors: Float32
     target_pct: Float64
     open_time_ms: Int64
+    symbol_index: Int32
+    history: Windows | None = None
 
     def __len__(self) -> int:
         return len(self.target_pct)
 
+    @property
+    def horizons(self) -> int:
+        """How many targets there are."""
+        return int(self.target_pct.shape[1])
+
     def take(self, rows: Int64) -> TrainingRows:
         """Keep the rows at these positions."""
         return TrainingRows(
-            vectors=self.vectors[rows], target_pct=self.target_pct[rows], open_time_ms=self.open_time_ms[rows]
+            vectors=self.vectors[rows],
+            target_pct=self.target_pct[rows],
+            open_time_ms=self.open_time_ms[rows],
+            symbol_index=self.symbol_index[rows],
+            history=self.history,
         )
+
+    def of_horizon(self, column: int) -> TrainingRows:
+        """Keep the rows whose target of one horizon is known, and only that target."""
+        known = np.flatnonzero(np.isfinite(self.target_pct[:, column]))
+        rows = self.take(known)
+        return TrainingRows(
+            vectors=rows.vectors,
+            target_pct=rows.target_pct[:, [column]],
+            open_time_ms=rows.open_time_ms,
+            symbol_index=rows.symbol_index,
+            history=rows.history,
+        )
+
+    def inputs(self, window: int) -> Float32:
+        """Give what a graph is fed with: the vectors, or for `window` minutes the windows that end with them.
+
+        Windows are many times as large as the vectors: take few rows at a time.
+        """
+        if not window:
+            return self.vectors
+        if self.history is None:
+            raise BadTrainingDataError("a family that looks back needs the history of its rows")
+        return self.history.of(symbol_index=self.symbol_index, open_time_ms=self.open_time_ms, minutes=window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +142,11 @@ class Fitted:
     native
         The family's own text format.
     graph
-        ONNX bytes: input `INPUT` of shape (rows, features), outputs `OUTPUTS` of shape (rows,).
+        ONNX bytes: input `INPUT` or `WINDOW_INPUT`, outputs `OUTPUTS` of shape (rows, horizons).
     best_iteration
         The round or epoch that the model was taken from, counted from 0.
+    window
+        Minutes that the graph looks at; 0 for one that takes single vectors.
     metrics
         What the family measured while training.
     importance
@@ -110,6 +156,7 @@ class Fitted:
     native: bytes
     graph: bytes
     best_iteration: int
+    window: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     importance: Mapping[int, float] = field(default_factory=dict)
 
@@ -138,6 +185,8 @@ class Family(Protocol):
     name: str
     #: Ending of the native file, without the dot.
     native_suffix: str
+    #: Whether one training for all horizons is the family's usual way.
+    is_joint: bool
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Check settings without training.
@@ -160,7 +209,7 @@ class Family(Protocol):
         cancelled: Cancelled,
         checkpoints: Checkpoints | None = None,
     ) -> Fitted:
-        """Learn from `train`, stop early by `validation`.
+        """Learn from `train`, stop early by `validation`; one model for all their horizons.
 
         The same arguments give the same bytes, whether or not the training was killed and went on from
         `checkpoints` in between.
@@ -176,8 +225,8 @@ class Family(Protocol):
         """
         ...
 
-    def predict(self, *, native: bytes, vectors: Float32) -> Predictions:
-        """Predict with the native model, through the family's own library."""
+    def predict(self, *, native: bytes, inputs: Float32) -> Predictions:
+        """Predict with the native model, through the family's own library, from vectors or windows."""
         ...
 
 
@@ -214,14 +263,10 @@ def check_rows(
         raise BadTrainingDataError(
             f"{part}: {len(rows)} rows are too few, at least {MIN_ROWS} are needed; wait for more history"
         )
-    if not np.isfinite(rows.target_pct).all():
-        raise BadTrainingDataError(
-            f"{part}: {int((~np.isfinite(rows.target_pct)).sum())} targets are not numbers"
-        )
-    if np.ptp(rows.target_pct) == 0:
-        raise BadTrainingDataError(
-            f"{part}: the target is {rows.target_pct[0]:g} in all {len(rows)} rows; there is nothing to learn"
-        )
+    if np.isinf(rows.target_pct).any():
+        raise BadTrainingDataError(f"{part}: {int(np.isinf(rows.target_pct).sum())} targets are infinite")
+    for column in range(rows.horizons):
+        _check_target(rows.target_pct[:, column], part)
     infinite = np.flatnonzero(np.isinf(rows.vectors).any(axis=0))
     if len(infinite):
         raise BadTrainingDataError(
@@ -236,4 +281,17 @@ def check_rows(
         raise BadTrainingDataError(
             f"{part}: no value at all of {', '.join(missing)} in {len(rows)} rows; its indicator is broken or"
             " the history is shorter than its warm-up"
+        )
+
+
+def _check_target(target_pct: Float64, part: str) -> None:
+    known = target_pct[np.isfinite(target_pct)]
+    if len(known) < MIN_ROWS:
+        raise BadTrainingDataError(
+            f"{part}: {len(known)} rows with a known target are too few, at least {MIN_ROWS} are needed; wait"
+            " for more history"
+        )
+    if np.ptp(known) == 0:
+        raise BadTrainingDataError(
+            f"{part}: the target is {known[0]:g} in all {len(known)} rows; there is nothing to learn"
         )

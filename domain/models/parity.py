@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from domain.models import serving
-from domain.models.model import Family, ParityError, Predictions
+from domain.models.calibration import Calibration
+from domain.models.model import Family, Fitted, ParityError, Predictions, TrainingRows
 from schemas.frames import Bool, Float32, Float64
 
 RELATIVE = 1e-4
@@ -21,6 +22,7 @@ RELATIVE = 1e-4
 OF_DEVIATION = 1e-5
 PROBABILITY = 1e-4
 _PROBES = 10_000
+_WINDOW_PROBES = 1_000
 #: Rows that are also asked for alone and in small batches.
 _ALONE = 64
 _SMALL_BATCHES = (2, 3, 7)
@@ -43,15 +45,15 @@ class ParityReport:
     worst_probability: float
 
 
-def probe_rows(vectors: Float32, *, seed: int, count: int = _PROBES) -> Float32:
-    """Make the rows that a graph is asked about, from real ones.
+def probe_rows(inputs: Float32, *, seed: int, count: int = _PROBES) -> Float32:
+    """Make the vectors or windows that a graph is asked about, from real ones.
 
-    A quarter each: real rows; with a fifth of the values missing (some rows altogether); one step of float32
-    up or down; every feature drawn on its own.
+    A quarter each: real ones; with a fifth of the values missing (some altogether); one step of float32 up or
+    down; every feature drawn on its own.
     """
     chance = np.random.default_rng(seed)
     quarter = max(1, count // 4)
-    real = vectors[chance.integers(0, len(vectors), quarter)]
+    real = inputs[chance.integers(0, len(inputs), quarter)]
     missing = real.copy()
     missing[chance.random(missing.shape) < 0.2] = np.nan
     missing[:10] = np.nan
@@ -59,29 +61,61 @@ def probe_rows(vectors: Float32, *, seed: int, count: int = _PROBES) -> Float32:
     beside = np.nextafter(real, towards)
     # a step beyond the largest float32 would be infinite, which no feature ever is
     beside = np.where(np.isinf(beside), real, beside)
-    rows = chance.integers(0, len(vectors), (quarter, vectors.shape[1]))
-    mixed = vectors[rows, np.arange(vectors.shape[1])]
+    rows = chance.integers(0, len(inputs), (quarter, inputs.shape[-1]))
+    mixed = np.stack([inputs[rows[:, k], ..., k] for k in range(inputs.shape[-1])], axis=-1)
     return np.ascontiguousarray(np.concatenate([real, missing, beside, mixed]), np.float32)
 
 
+def probes_of(rows: TrainingRows, *, window: int, seed: int) -> Float32:
+    """Make probes from training rows, fewer of them where each is a whole window."""
+    if not window:
+        return probe_rows(rows.vectors, seed=seed)
+    chosen = np.random.default_rng(seed).choice(len(rows), min(len(rows), _WINDOW_PROBES), replace=False)
+    return probe_rows(rows.take(np.sort(chosen)).inputs(window), seed=seed, count=_WINDOW_PROBES)
+
+
 def check(
-    *, family: Family, native: bytes, graph: bytes, vectors: Float32, target_pct: Float64, seed: int
+    *,
+    family: Family,
+    fitted: Fitted,
+    served_graph: bytes,
+    calibration: Calibration,
+    rows: TrainingRows,
+    seed: int,
 ) -> ParityReport:
-    """Hold a graph against its native model.
+    """Hold the graph that is to serve against the native model and its calibration.
 
     Raises
     ------
     ParityError
         If any value differs by more than the limits, is not a number, or depends on the rows beside it.
     """
-    probes = probe_rows(vectors, seed=seed)
-    expected = family.predict(native=native, vectors=probes)
-    session = serving.open_session(graph)
+    probes = probes_of(rows, window=fitted.window, seed=seed)
+    native = family.predict(native=fitted.native, inputs=probes)
+    expected = Predictions(native.predicted_pct, calibration.apply(native.probability_up))
+    return compare(
+        expected, session=serving.open_session(served_graph), probes=probes, target_pct=rows.target_pct
+    )
+
+
+def compare(expected: Predictions, *, session: Any, probes: Float32, target_pct: Float64) -> ParityReport:
+    """Compare what a session says about probes with what was expected.
+
+    Parameters
+    ----------
+    target_pct
+        Shape (rows, horizons): their spread says how close is close.
+
+    Raises
+    ------
+    ParityError
+        As in `check`.
+    """
     found = _ask(session, probes)
-    deviation = float(np.std(target_pct))
+    deviation = np.nanstd(target_pct, axis=0)
     limits = (
         RELATIVE * np.abs(expected.predicted_pct.astype(np.float64)) + OF_DEVIATION * deviation,
-        np.full(len(probes), PROBABILITY),
+        np.full(expected.probability_up.shape, PROBABILITY),
     )
     worst = []
     for name, want, got, limit in zip(Predictions._fields, expected, found, limits, strict=True):
@@ -96,17 +130,17 @@ def check(
     return ParityReport(rows=len(probes), worst_change=worst[0], worst_probability=worst[1])
 
 
-def _ask(session: Any, vectors: Float32) -> Predictions:
+def _ask(session: Any, inputs: Float32) -> Predictions:
     try:
-        return serving.run(session, vectors)
+        return serving.run(session, inputs)
     except Exception as error:  # the runtime raises a dozen unrelated classes
-        raise ParityError(f"the graph fails on {len(vectors)} rows: {error}") from error
+        raise ParityError(f"the graph fails on {len(inputs)} rows: {error}") from error
 
 
 def _refuse(name: str, bad: Bool, difference: Float64) -> None:
     if bad.any():
         raise ParityError(
-            f"{name}: the graph differs from the model on {int(bad.sum())} of {len(bad)} rows, by up to"
+            f"{name}: the graph differs from the model on {int(bad.sum())} of {bad.size} values, by up to"
             f" {np.nanmax(difference, initial=0.0):.3g}; the model is not registered"
         )
 

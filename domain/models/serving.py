@@ -7,18 +7,39 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
 from domain.models.card import ModelCard
-from domain.models.model import INPUT, OUTPUTS, ModelRefusedError, Predictions
+from domain.models.model import (
+    DISSIMILARITY,
+    INPUT,
+    OUTPUTS,
+    WINDOW_INPUT,
+    ModelRefusedError,
+    Predictions,
+)
 from schemas.frames import Float32
 
 # converters and runtime are chatty about harmless things on standard error
 onnxruntime.set_default_logger_severity(3)
 _WARM_UP_ROWS = (1, 1, 2, 3)
+#: Windows go through a network so many at a time, filled up with nothing: matrix products of another size may
+#: add up in another order, and a row's result would depend on the rows beside it.
+_WINDOWS_AT_ONCE = 16
+
+
+class Answers(NamedTuple):
+    """What a model says: two arrays of shape (rows, horizons), and one value a row.
+
+    A row whose dissimilarity is above 1 is unlike nearly all that the model was trained on.
+    """
+
+    predicted_pct: Float32
+    probability_up: Float32
+    dissimilarity: Float32
 
 
 class ServedModel:
@@ -68,24 +89,29 @@ class ServedModel:
         session = open_session(payload)
         card = ModelCard.from_metadata(session.get_modelmeta().custom_metadata_map)
         _check_features(card, tuple(feature_names), schema_hash)
-        _check_ports(session, len(card.feature_names))
+        _check_ports(session, card)
         model = cls(card=card, sha256=sha256, session=session)
-        _warm_up(session, len(card.feature_names))
+        _warm_up(session, card)
         return model
 
-    def predict(self, vectors: Float32) -> Predictions:
-        """Predict one value pair a row; NaN in a vector is a missing value.
+    @property
+    def window(self) -> int:
+        """Minutes that it looks at; 0 if it takes single vectors."""
+        return self.card.window
+
+    def predict(self, inputs: Float32) -> Answers:
+        """Predict for every row; NaN is a missing value.
 
         Parameters
         ----------
-        vectors
-            Shape (rows, features), in the order of the card's names.
+        inputs
+            Shape (rows, features), or (rows, minutes, features) for a model with a window; features in the
+            order of the card's names.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != len(self.card.feature_names):
-            raise ValueError(
-                f"vectors of shape {vectors.shape}, the model expects (rows, {len(self.card.feature_names)})"
-            )
-        return run(self._session, vectors)
+        expected = _input_shape(self.card)
+        if inputs.shape[1:] != expected:
+            raise ValueError(f"inputs of shape {inputs.shape}, the model expects (rows, *{expected})")
+        return Answers(*_run(self._session, (*OUTPUTS, DISSIMILARITY), inputs))
 
 
 def open_session(payload: bytes) -> Any:
@@ -105,23 +131,50 @@ def open_session(payload: bytes) -> Any:
         raise ModelRefusedError(f"not a readable model graph: {_first_line(error)}") from error
 
 
-def run(session: Any, vectors: Float32) -> Predictions:
-    """Run a session over vectors."""
-    if not len(vectors):
-        return Predictions(np.empty(0, np.float32), np.empty(0, np.float32))
-    change, probability = session.run(list(OUTPUTS), {INPUT: np.ascontiguousarray(vectors, np.float32)})
-    return Predictions(change, probability)
+def run(session: Any, inputs: Float32) -> Predictions:
+    """Run a family's session over vectors or windows."""
+    return Predictions(*_run(session, OUTPUTS, inputs))
 
 
-def _warm_up(session: Any, width: int) -> None:
+def _run(session: Any, outputs: Sequence[str], inputs: Float32) -> list[Float32]:
+    name = WINDOW_INPUT if inputs.ndim == 3 else INPUT
+    rows = np.ascontiguousarray(inputs, np.float32)
+    if not len(rows):
+        widths = [port.shape[1:] for port in session.get_outputs() if port.name in outputs]
+        return [np.empty((0, *width), np.float32) for width in widths]
+    if name == INPUT:
+        answers: list[Float32] = session.run(list(outputs), {name: rows})
+        return answers
+    pieces = []
+    for first in range(0, len(rows), _WINDOWS_AT_ONCE):
+        piece = rows[first : first + _WINDOWS_AT_ONCE]
+        if len(piece) < _WINDOWS_AT_ONCE:
+            empty = np.zeros((_WINDOWS_AT_ONCE - len(piece), *piece.shape[1:]), np.float32)
+            piece = np.concatenate([piece, empty])
+        pieces.append(session.run(list(outputs), {name: piece}))
+    return [np.concatenate(parts)[: len(rows)] for parts in zip(*pieces, strict=True)]
+
+
+def _input_shape(card: ModelCard) -> tuple[int, ...]:
+    features = len(card.feature_names)
+    return (card.window, features) if card.window else (features,)
+
+
+def _warm_up(session: Any, card: ModelCard) -> None:
     # the first run is many times slower than the later ones; and what cannot answer must not serve
+    horizons = len(card.horizons)
     for rows in _WARM_UP_ROWS:
         try:
-            answers = run(session, np.zeros((rows, width), np.float32))
+            answers = _run(
+                session, (*OUTPUTS, DISSIMILARITY), np.zeros((rows, *_input_shape(card)), np.float32)
+            )
         except Exception as error:  # the runtime's classes again
             raise ModelRefusedError(f"the graph fails on {rows} rows: {_first_line(error)}") from error
-        if any(values.shape != (rows,) or values.dtype != np.float32 for values in answers):
-            raise ModelRefusedError(f"the graph does not give one float32 per row for {rows} rows")
+        shapes = [(rows, horizons), (rows, horizons), (rows,)]
+        if [values.shape for values in answers] != shapes or any(a.dtype != np.float32 for a in answers):
+            raise ModelRefusedError(
+                f"the graph answers {[values.shape for values in answers]} to {rows} rows, expected {shapes}"
+            )
 
 
 def _check_features(card: ModelCard, feature_names: tuple[str, ...], schema_hash: str) -> None:
@@ -141,12 +194,15 @@ def _check_features(card: ModelCard, feature_names: tuple[str, ...], schema_hash
         )
 
 
-def _check_ports(session: Any, width: int) -> None:
-    inputs, outputs = session.get_inputs(), tuple(port.name for port in session.get_outputs())
-    if [port.name for port in inputs] != [INPUT] or outputs != OUTPUTS or inputs[0].shape[1:] != [width]:
+def _check_ports(session: Any, card: ModelCard) -> None:
+    name = WINDOW_INPUT if card.window else INPUT
+    inputs, outputs = session.get_inputs(), {port.name for port in session.get_outputs()}
+    lacking = {*OUTPUTS, DISSIMILARITY} - outputs
+    fits = [(port.name, tuple(port.shape[1:])) for port in inputs] == [(name, _input_shape(card))]
+    if lacking or not fits:
         raise ModelRefusedError(
-            f"the graph maps {[(port.name, port.shape) for port in inputs]} to {outputs}, expected"
-            f" {INPUT} of width {width} to {OUTPUTS}"
+            f"the graph maps {[(port.name, port.shape) for port in inputs]} to {sorted(outputs)}, expected"
+            f" {name} of shape (rows, *{_input_shape(card)}) to {(*OUTPUTS, DISSIMILARITY)}"
         )
 
 

@@ -1,6 +1,7 @@
-"""Gradient-boosted trees: one head for the percent change, one for the probability of a rise.
+"""Gradient-boosted trees: for each horizon a head for the percent change, and one for the chance of a rise.
 
-Both heads start from "no change" (0 %, one half) and move away from it only as far as the trees say. Training
+All heads of a training share the bins of the features. They start from "no change" (0 %, one half) and move
+away from it only as far as the trees say. Training
 goes in fixed chunks of rounds, each with a seed of its own and starting from the bytes of the chunk before:
 so a killed training that goes on from its last chunk draws the same rows and columns, and ends in the same
 bytes, as one that ran through.
@@ -34,8 +35,8 @@ from domain.models.model import (
 from domain.models.xgboost_settings import XGBoostSettings
 from schemas.frames import Float32
 
-#: (name of the head, objective, measure that stops it early, second derivative of one row at the start)
-_HEADS = (("change", "reg:squarederror", "rmse", 1.0), ("rise", "binary:logistic", "logloss", 0.25))
+#: (kind of head, objective, measure that stops it early, second derivative of one row at the start)
+_KINDS = (("change", "reg:squarederror", "rmse", 1.0), ("rise", "binary:logistic", "logloss", 0.25))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class XGBoost:
 
     name = "xgboost"
     native_suffix = "json"
+    is_joint = False
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse unknown settings and values out of range."""
@@ -72,10 +74,10 @@ class XGBoost:
         cancelled: Cancelled,
         checkpoints: Checkpoints | None = None,
     ) -> Fitted:
-        """Grow both heads chunk by chunk, and put them into one graph."""
+        """Grow all heads chunk by chunk, and put them into one graph."""
         chosen = XGBoostSettings.of(settings)
         for part, rows in (("training rows", train), ("early-stopping rows", validation)):
-            if not (rows.target_pct > 0).any() or not (rows.target_pct < 0).any():
+            if not ((rows.target_pct > 0).any(axis=0) & (rows.target_pct < 0).any(axis=0)).all():
                 raise BadTrainingDataError(
                     f"{part}: the target only ever moves one way; wait for more history"
                 )
@@ -90,20 +92,20 @@ class XGBoost:
                 checkpoints.save(run.state(heads))
             progress(
                 _fraction(heads, chosen.rounds),
-                f"round {len(heads[current].history)} of {_HEADS[current][0]}",
+                f"round {len(heads[current].history)} of {_name(current)}",
             )
         return _fitted(heads, train.vectors.shape[1], chosen)
 
-    def predict(self, *, native: bytes, vectors: Float32) -> Predictions:
+    def predict(self, *, native: bytes, inputs: Float32) -> Predictions:
         """Predict with the library itself."""
         values = []
-        for (name, *_), model in zip(_HEADS, _split_native(native), strict=True):
+        for number, model in enumerate(_split_native(native)):
             booster = xgb.Booster({"nthread": 1})
             booster.load_model(bytearray(json.dumps(model).encode()))
-            values.append(np.asarray(booster.inplace_predict(vectors, missing=np.nan), np.float32))
-            if len(values[-1]) != len(vectors):
-                raise ValueError(f"head {name} answered {len(values[-1])} of {len(vectors)} rows")
-        return Predictions(*values)
+            values.append(np.asarray(booster.inplace_predict(inputs, missing=np.nan), np.float32))
+            if len(values[-1]) != len(inputs):
+                raise ValueError(f"head {_name(number)} answered {len(values[-1])} of {len(inputs)} rows")
+        return Predictions(np.stack(values[0::2], axis=1), np.stack(values[1::2], axis=1))
 
 
 class _Run:
@@ -115,17 +117,11 @@ class _Run:
         self.settings = settings
         self.seed = seed
         self.fingerprint = _fingerprint(settings, seed, train, validation)
-        limit = settings.clip_deviations * _robust_deviation(train.target_pct)
-        parts = (train, validation)
-        self.targets = {
-            "change": [np.clip(rows.target_pct, -limit, limit) for rows in parts],
-            "rise": [(rows.target_pct > 0).astype(np.float64) for rows in parts],
-        }
-        self.moved = [(rows.target_pct != 0).astype(np.float32) for rows in parts]
+        self.parts = (train, validation)
+        self.heads = 2 * train.horizons
         shared = {"max_bin": settings.max_bin, "nthread": settings.threads, "missing": np.nan}
         self.train = xgb.QuantileDMatrix(train.vectors, **shared)
         self.validation = xgb.DMatrix(validation.vectors, missing=np.nan, nthread=settings.threads)
-        self.rows = len(train)
         self.prepared: int | None = None
 
     def chunk(self, index: int, head: _Head) -> _Head:
@@ -145,7 +141,7 @@ class _Run:
         )
         grown = _Head(
             booster=bytes(booster.save_raw("ubj")),
-            history=(*head.history, *scores["validation"][_HEADS[index][2]]),
+            history=(*head.history, *scores["validation"][_kind(index)[2]]),
         )
         stale = len(grown.history) - 1 - grown.best_round
         finished = (
@@ -154,25 +150,34 @@ class _Run:
         return replace(grown, done=finished)
 
     def _prepare(self, index: int) -> None:
-        # both heads share the bins; a row that did not move says nothing about the direction
+        # all heads share the bins; a row without a label weighs nothing, and one that did not move says
+        # nothing about the direction
         if self.prepared == index:
             return
-        name = _HEADS[index][0]
-        for part, (matrix, label) in enumerate(
-            zip((self.train, self.validation), self.targets[name], strict=True)
-        ):
-            weight = self.moved[part] if name == "rise" else np.ones(len(label), np.float32)
-            matrix.set_info(label=label, weight=weight)
+        limit = self._limit(index // 2)
+        for matrix, rows in zip((self.train, self.validation), self.parts, strict=True):
+            target = rows.target_pct[:, index // 2]
+            known = np.isfinite(target)
+            if _kind(index)[0] == "rise":
+                label, weight = target > 0, known & (target != 0)
+            else:
+                label, weight = np.clip(np.where(known, target, 0.0), -limit, limit), known
+            matrix.set_info(label=label.astype(np.float64), weight=weight.astype(np.float32))
         self.prepared = index
+
+    def _limit(self, column: int) -> float:
+        target = self.parts[0].target_pct[:, column]
+        return self.settings.clip_deviations * _robust_deviation(target[np.isfinite(target)])
 
     def _parameters(self, index: int, done: int) -> dict[str, Any]:
         s = self.settings
-        _, objective, metric, row_weight = _HEADS[index]
-        leaf_rows = max(float(s.min_leaf_rows), s.min_leaf_fraction * self.rows)
+        _, objective, metric, row_weight = _kind(index)
+        rows = int(np.isfinite(self.parts[0].target_pct[:, index // 2]).sum())
+        leaf_rows = max(float(s.min_leaf_rows), s.min_leaf_fraction * rows)
         return {
             "objective": objective,
             "eval_metric": metric,
-            "base_score": 0.0 if index == 0 else 0.5,
+            "base_score": 0.0 if index % 2 == 0 else 0.5,
             "tree_method": "hist",
             "max_depth": s.max_depth,
             "eta": s.learning_rate,
@@ -203,7 +208,7 @@ class _Run:
                     ]
             except (ValueError, KeyError, TypeError):
                 pass  # a torn state is no state: begin again, which ends in the same bytes
-        return [_Head() for _ in _HEADS]
+        return [_Head() for _ in range(self.heads)]
 
     def state(self, heads: list[_Head]) -> bytes:
         """Write down an unfinished training."""
@@ -222,34 +227,40 @@ class _Run:
         ).encode()
 
 
+def _kind(index: int) -> tuple[str, str, str, float]:
+    return _KINDS[index % 2]
+
+
+def _name(index: int) -> str:
+    return f"{_kind(index)[0]}{index // 2}"
+
+
 def _fitted(heads: list[_Head], features: int, settings: XGBoostSettings) -> Fitted:
-    models = []
-    texts = []
-    importance: dict[int, float] = {}
-    for (name, *_), head in zip(_HEADS, heads, strict=True):
+    models, texts = [], []
+    gains: dict[int, float] = {}
+    metrics: dict[str, float] = {}
+    for number, head in enumerate(heads):
         booster = xgb.Booster({"nthread": settings.threads})
         booster.load_model(bytearray(head.booster))
         best = booster[: head.best_round + 1]
         texts.append(bytes(best.save_raw("json")))
         models.append(json.loads(texts[-1]))
-        if name == "change":
-            importance = _importance(best)
-    if not importance:
+        metrics[f"stopping_{_kind(number)[2]}{number // 2}"] = head.history[head.best_round]
+        metrics[f"rounds_{_name(number)}"] = float(head.best_round + 1)
+        if number % 2 == 0:
+            for feature, share in _importance(best).items():
+                gains[feature] = gains.get(feature, 0.0) + share * 2 / len(heads)
+    if not gains:
         raise NoSignalError(
             "no split in any tree: the features say nothing about the target that these settings would"
             " accept; the no-change forecast stays"
         )
-    metrics = {
-        f"stopping_{metric}": head.history[head.best_round]
-        for (_, _, metric, _), head in zip(_HEADS, heads, strict=True)
-    }
-    metrics["rounds_change"], metrics["rounds_rise"] = (float(head.best_round + 1) for head in heads)
     return Fitted(
         native=_join_native(texts),
-        graph=xgboost_graph.build(change=models[0], rise=models[1], features=features),
+        graph=xgboost_graph.build(changes=models[0::2], rises=models[1::2], features=features),
         best_iteration=heads[0].best_round,
         metrics=metrics,
-        importance=importance,
+        importance=dict(sorted(gains.items())),
     )
 
 
@@ -261,19 +272,17 @@ def _importance(booster: xgb.Booster) -> dict[int, float]:
 
 def _join_native(models: list[bytes]) -> bytes:
     # each head stands in the file as the library wrote it
-    heads = b",".join(
-        b'"%s":%s' % (name.encode(), model) for (name, *_), model in zip(_HEADS, models, strict=True)
-    )
-    return b'{"format":"tidecast-xgboost-1","heads":{%s}}' % heads
+    heads = b",".join(b'"%s":%s' % (_name(number).encode(), model) for number, model in enumerate(models))
+    return b'{"format":"tidecast-xgboost-2","heads":{%s}}' % heads
 
 
 def _split_native(native: bytes) -> list[dict[str, Any]]:
     heads = json.loads(native)["heads"]
-    return [heads[name] for name, *_ in _HEADS]
+    return [heads[_name(number)] for number in range(len(heads))]
 
 
 def _chunk_seed(seed: int, index: int, done: int) -> int:
-    digest = hashlib.sha256(f"{seed}/{_HEADS[index][0]}/{done}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{_name(index)}/{done}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 

@@ -11,45 +11,47 @@ import math
 from collections import defaultdict
 from typing import Any
 
-import numpy as np
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from domain.models import graph
 from domain.models.model import INPUT, OUTPUTS
 
 
-def build(*, change: dict[str, Any], rise: dict[str, Any], features: int) -> bytes:
-    """Make one graph of the two heads."""
+def build(*, changes: list[dict[str, Any]], rises: list[dict[str, Any]], features: int) -> bytes:
+    """Make one graph of all heads, one of each kind a horizon."""
+    change = _ensemble(changes, "change", [_base_score(model) for model in changes])
+    rise = _ensemble(rises, "rise", [_logit(_base_score(model)) for model in rises])
     nodes = [
-        _ensemble(change, "change", base=_base_score(change)),
-        helper.make_node("Reshape", ["change", "flat"], [OUTPUTS[0]], name="flatten_change"),
-        _ensemble(rise, "rise", base=_logit(_base_score(rise))),
-        helper.make_node("Sigmoid", ["rise"], ["rise_probability"], name="to_probability"),
-        helper.make_node("Reshape", ["rise_probability", "flat"], [OUTPUTS[1]], name="flatten_rise"),
+        change,
+        helper.make_node("Identity", ["change"], [OUTPUTS[0]], name="name_change"),
+        rise,
+        helper.make_node("Sigmoid", ["rise"], [OUTPUTS[1]], name="to_probability"),
     ]
-    flat = numpy_helper.from_array(np.array([-1], np.int64), "flat")
-    return graph.build(nodes=nodes, initializers=[flat], features=features)
+    return graph.build(nodes=nodes, initializers=[], features=features, horizons=len(changes))
 
 
-def _ensemble(model: dict[str, Any], output: str, *, base: float) -> Any:
+def _ensemble(models: list[dict[str, Any]], output: str, bases: list[float]) -> Any:
     attributes: dict[str, list[Any]] = defaultdict(list)
-    for number, tree in enumerate(model["learner"]["gradient_booster"]["model"]["trees"]):
-        _add_tree(attributes, number, tree)
+    number = 0
+    for target, model in enumerate(models):
+        for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
+            _add_tree(attributes, number, target, tree)
+            number += 1
     return helper.make_node(
         "TreeEnsembleRegressor",
         [INPUT],
         [output],
         domain="ai.onnx.ml",
         name=f"trees_{output}",
-        n_targets=1,
+        n_targets=len(models),
         aggregate_function="SUM",
         post_transform="NONE",
-        base_values=[base],
+        base_values=bases,
         **dict(sorted(attributes.items())),
     )
 
 
-def _add_tree(attributes: dict[str, list[Any]], number: int, tree: dict[str, Any]) -> None:
+def _add_tree(attributes: dict[str, list[Any]], number: int, target: int, tree: dict[str, Any]) -> None:
     left, right = tree["left_children"], tree["right_children"]
     for node, condition in enumerate(tree["split_conditions"]):
         leaf = left[node] == -1
@@ -65,7 +67,7 @@ def _add_tree(attributes: dict[str, list[Any]], number: int, tree: dict[str, Any
         if leaf:
             attributes["target_treeids"].append(number)
             attributes["target_nodeids"].append(node)
-            attributes["target_ids"].append(0)
+            attributes["target_ids"].append(target)
             attributes["target_weights"].append(float(condition))
 
 

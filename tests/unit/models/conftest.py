@@ -23,7 +23,10 @@ def make_rows() -> Make:
         vectors[chance.random(vectors.shape) < 0.05] = np.nan
         target[chance.random(rows) < 0.02] = 0.0
         return TrainingRows(
-            vectors=vectors, target_pct=target, open_time_ms=np.arange(rows, dtype=np.int64) * MINUTE_MS
+            vectors=vectors,
+            target_pct=target[:, None],
+            open_time_ms=np.arange(rows, dtype=np.int64) * MINUTE_MS,
+            symbol_index=np.zeros(rows, np.int32),
         )
 
     return make

@@ -30,7 +30,7 @@ def _request(folder: Path, **changes: Any) -> FitRequest:
         settings=SETTINGS,
         seed=3,
         symbol="ALL",
-        horizon_minutes=5,
+        horizons=(5,),
         train_at_ms=1499 * MINUTE_MS,
         feature_names=NAMES,
         schema_hash="hash",
@@ -45,17 +45,17 @@ def _fit(request: FitRequest, cancelled: Callable[[], bool] = lambda: False) -> 
 def _promoted(result: FitResult) -> bool:
     if result.model is None:
         return False
+    found = result.model.by_horizon[5]
     return decide(
-        against_no_change=result.model.against_no_change,
-        against_production=result.model.against_production,
+        against_no_change=found.against_no_change, against_production=found.against_production
     ).promote
 
 
 def test_a_planted_signal_is_learned_and_promoted(market: Market) -> None:
     result = _fit(_request(market()))
     assert result.model is not None
-    assert result.model.scores.accuracy > 0.65
-    assert result.model.scores.skill > 0.1
+    assert result.model.by_horizon[5].scores.accuracy > 0.65
+    assert result.model.by_horizon[5].scores.skill > 0.1
     assert max(result.model.importance, key=lambda name: result.model.importance[name]) == "a"
     assert _promoted(result)
 
@@ -71,7 +71,7 @@ def test_the_same_rows_give_the_same_bytes(market: Market) -> None:
     assert other.model is not None
     assert one.model.graph == other.model.graph
     assert one.model.sha256 == hashlib.sha256(one.model.graph).hexdigest()
-    assert one.model.scores == other.model.scores
+    assert one.model.by_horizon == other.model.by_horizon
 
 
 def test_rows_after_the_time_of_the_training_change_nothing(market: Market) -> None:
@@ -112,9 +112,9 @@ def test_the_model_in_production_is_compared_on_rows_that_neither_has_seen(marke
         payload=first.model.graph,
         sha256=first.model.sha256,
     )
-    second = _fit(_request(folder, production=before))
+    second = _fit(_request(folder, production={5: before}))
     assert second.model is not None
-    found = second.model.against_production
+    found = second.model.by_horizon[5].against_production
     assert found is not None
     # validation is the last fifth, from about minute 1,200; the old model had seen up to 1,300
     assert found.minutes == 1494 - 1300
@@ -126,7 +126,7 @@ def test_the_artifact_can_be_served_and_says_what_it_is(market: Market) -> None:
     served = ServedModel.from_bytes(
         result.model.graph, sha256=result.model.sha256, feature_names=NAMES, schema_hash="hash"
     )
-    assert served.card.horizon_minutes == 5
+    assert served.card.horizons == (5,)
     assert served.card.trained_to_ms == 1499 * MINUTE_MS
     assert served.card.native_sha256 == hashlib.sha256(result.model.native).hexdigest()
 
@@ -135,14 +135,14 @@ def test_rows_without_signal_for_the_settings_give_no_model_but_a_reason(market:
     result = _fit(_request(market(), settings={**SETTINGS, "min_leaf_fraction": 0.5, "min_leaf_rows": 5000}))
     assert result.model is None
     assert "no split" in result.reason
-    assert result.baseline.accuracy == 0.5
+    assert result.baseline[5].accuracy == 0.5
 
 
 def test_a_horizon_longer_than_the_history_is_refused(market: Market) -> None:
     with pytest.raises(BadTrainingDataError, match="too short for this horizon"):
-        _fit(_request(market(), horizon_minutes=2000))
+        _fit(_request(market(), horizons=(2000,)))
     with pytest.raises(TooFewRowsError, match="wait for more history"):
-        _fit(_request(market(), horizon_minutes=1400))
+        _fit(_request(market(), horizons=(1400,)))
 
 
 def test_an_unknown_family_is_refused(market: Market) -> None:
