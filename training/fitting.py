@@ -393,8 +393,8 @@ def _checked(request: FitRequest, fitted: Fitted, parts: _Parts) -> TrainedModel
 
 def _calibration(request: FitRequest, fitted: Fitted, rows: TrainingRows) -> Calibration:
     session = serving.open_session(fitted.graph)
-    said = in_pieces(lambda inputs: serving.run(session, inputs).probability_up, rows, fitted.window)
-    return calibration.fit(raw=said, rows=rows, horizons=request.horizons)
+    said = in_pieces(lambda inputs: serving.run(session, inputs).log_odds_up, rows, fitted.window)
+    return calibration.fit(log_odds=said, rows=rows, horizons=request.horizons)
 
 
 def in_pieces(say: Callable[[Float32], Float32], rows: TrainingRows, window: int) -> Float32:

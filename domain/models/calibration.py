@@ -1,6 +1,6 @@
-"""From a model's own probability of a rise to one that can be believed: Platt's sigmoid, fitted with reserve.
+"""From a model's own odds of a rise to a probability to believe: Platt's sigmoid, fitted with reserve.
 
-`calibrated = sigmoid(slope * logit(raw) + intercept)`, one pair of numbers a horizon, fitted by the logistic
+`calibrated = sigmoid(slope * log_odds + intercept)`, one pair of numbers a horizon, fitted by the logistic
 regression of scikit-learn on rows that the model has not learned from. Outcomes of neighbouring minutes
 overlap, so each row weighs one over the horizon, and a ridge draws the slope towards 0: where there is little
 evidence, the answer stays near one half. Source: Platt (1999), Probabilistic outputs for support vector
@@ -18,9 +18,6 @@ import numpy as np
 from domain.models.model import TrainingRows
 from schemas.frames import Float32
 
-#: Raw probabilities are kept this far from 0 and 1, so that their logit is finite.
-_EDGE = 1e-6
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -35,28 +32,27 @@ class Calibration:
     slopes: tuple[float, ...]
     intercepts: tuple[float, ...]
 
-    def apply(self, raw: Float32) -> Float32:
-        """Calibrate probabilities of shape (rows, horizons)."""
-        odds = _logit(raw.astype(np.float64))
-        score = odds * np.array(self.slopes) + np.array(self.intercepts)
+    def apply(self, log_odds: Float32) -> Float32:
+        """Calibrate log-odds of shape (rows, horizons) to probabilities."""
+        score = log_odds.astype(np.float64) * np.array(self.slopes) + np.array(self.intercepts)
         calibrated: Float32 = (1.0 / (1.0 + np.exp(-score))).astype(np.float32)
         return calibrated
 
 
-def fit(*, raw: Float32, rows: TrainingRows, horizons: Sequence[int]) -> Calibration:
+def fit(*, log_odds: Float32, rows: TrainingRows, horizons: Sequence[int]) -> Calibration:
     """Fit a sigmoid for each horizon.
 
     Parameters
     ----------
-    raw
-        The model's probabilities, shape (rows, horizons).
+    log_odds
+        What the model says, shape (rows, horizons).
     rows
         What became of them; a row that did not move says nothing.
     horizons
         Minutes ahead of each column.
     """
     pairs = [
-        _fit_one(raw[:, column].astype(np.float64), rows.target_pct[:, column], horizon)
+        _fit_one(log_odds[:, column].astype(np.float64), rows.target_pct[:, column], horizon)
         for column, horizon in enumerate(horizons)
     ]
     return Calibration(
@@ -64,14 +60,14 @@ def fit(*, raw: Float32, rows: TrainingRows, horizons: Sequence[int]) -> Calibra
     )
 
 
-def _fit_one(raw: Any, target_pct: Any, horizon: int) -> tuple[float, float]:
+def _fit_one(log_odds: Any, target_pct: Any, horizon: int) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
 
     moved = np.isfinite(target_pct) & (target_pct != 0)
     rose = target_pct[moved] > 0
     if not moved.any() or rose.all() or not rose.any():
         return 0.0, 0.0
-    odds = _logit(raw[moved])
+    odds = log_odds[moved]
     scale = float(np.std(odds))
     if scale == 0.0:
         return 0.0, 0.0
@@ -81,33 +77,17 @@ def _fit_one(raw: Any, target_pct: Any, horizon: int) -> tuple[float, float]:
     return max(0.0, float(model.coef_[0, 0]) / scale), float(model.intercept_[0])
 
 
-def _logit(probability: Any) -> Any:
-    kept = np.clip(probability, _EDGE, 1.0 - _EDGE)
-    return np.log(kept / (1.0 - kept))
-
-
-def nodes(calibration: Calibration, *, raw: str, output: str) -> tuple[list[Any], list[Any]]:
-    """Write the sigmoid as ONNX nodes and constants, from the raw probabilities to the calibrated ones."""
+def nodes(calibration: Calibration, *, log_odds: str, output: str) -> tuple[list[Any], list[Any]]:
+    """Write the sigmoid as ONNX nodes and constants, from log-odds to calibrated probabilities."""
     from onnx import helper, numpy_helper
 
-    def constant(name: str, values: Any) -> Any:
-        return numpy_helper.from_array(np.asarray(values, np.float32), f"calibrate_{name}")
-
     constants = [
-        constant("low", _EDGE),
-        constant("high", 1.0 - _EDGE),
-        constant("one", 1.0),
-        constant("slope", calibration.slopes),
-        constant("intercept", calibration.intercepts),
+        numpy_helper.from_array(np.asarray(calibration.slopes, np.float32), "calibrate_slope"),
+        numpy_helper.from_array(np.asarray(calibration.intercepts, np.float32), "calibrate_intercept"),
     ]
-    make = helper.make_node
     chain = [
-        make("Clip", [raw, "calibrate_low", "calibrate_high"], ["calibrate_kept"]),
-        make("Sub", ["calibrate_one", "calibrate_kept"], ["calibrate_rest"]),
-        make("Div", ["calibrate_kept", "calibrate_rest"], ["calibrate_ratio"]),
-        make("Log", ["calibrate_ratio"], ["calibrate_odds"]),
-        make("Mul", ["calibrate_odds", "calibrate_slope"], ["calibrate_scaled"]),
-        make("Add", ["calibrate_scaled", "calibrate_intercept"], ["calibrate_score"]),
-        make("Sigmoid", ["calibrate_score"], [output]),
+        helper.make_node("Mul", [log_odds, "calibrate_slope"], ["calibrate_scaled"]),
+        helper.make_node("Add", ["calibrate_scaled", "calibrate_intercept"], ["calibrate_score"]),
+        helper.make_node("Sigmoid", ["calibrate_score"], [output]),
     ]
     return chain, constants

@@ -70,7 +70,15 @@ class LastValue:
         """Repeat the counted shares on every row."""
         probabilities = np.array(json.loads(native)["probability_up"], np.float32)
         shape = (len(inputs), len(probabilities))
-        return Predictions(np.zeros(shape, np.float32), np.broadcast_to(probabilities, shape).copy())
+        return Predictions(
+            np.zeros(shape, np.float32), np.broadcast_to(_log_odds(probabilities), shape).copy()
+        )
+
+
+def _log_odds(probabilities: Any) -> Float32:
+    chance = np.asarray(probabilities, np.float64)
+    odds: Float32 = np.log(chance / (1.0 - chance)).astype(np.float32)
+    return odds
 
 
 def _graph(probabilities: list[float], features: int) -> bytes:
@@ -79,7 +87,7 @@ def _graph(probabilities: list[float], features: int) -> bytes:
     from domain.models import graph
 
     horizons = len(probabilities)
-    said = (np.zeros(horizons, np.float32), np.array(probabilities, np.float32))
+    said = (np.zeros(horizons, np.float32), _log_odds(probabilities))
     nodes = [
         helper.make_node("Shape", [INPUT], ["rows"], start=0, end=1),
         helper.make_node("Concat", ["rows", "one_row"], ["shape"], axis=0),

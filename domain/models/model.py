@@ -21,9 +21,10 @@ INPUT = "features"
 #: Input of a graph that looks back: shape (rows, minutes, features), the row's own minute last.
 WINDOW_INPUT = "window"
 #: What every family's graph says, each of shape (rows, horizons).
-OUTPUTS = ("predicted_pct", "probability_up")
-#: What a graph that serves says besides: how unlike the training rows a row is, of shape (rows,).
-DISSIMILARITY = "dissimilarity"
+OUTPUTS = ("predicted_pct", "log_odds_up")
+#: What a graph that serves says: percent change and calibrated probability, each of shape (rows, horizons),
+#: and how unlike the training rows a row is, of shape (rows,).
+SERVED_OUTPUTS = ("predicted_pct", "probability_up", "dissimilarity")
 #: Fewest rows that anything is learned from.
 MIN_ROWS = 50
 
@@ -61,10 +62,10 @@ class TrainingCancelledError(Exception):
 
 
 class Predictions(NamedTuple):
-    """Percent change, and probability of a rise in 0..1, each of shape (rows, horizons)."""
+    """Percent change, and log-odds of a rise (not calibrated), each of shape (rows, horizons)."""
 
     predicted_pct: Float32
-    probability_up: Float32
+    log_odds_up: Float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ import numpy as np
 
 from domain.models import serving
 from domain.models.calibration import Calibration
-from domain.models.model import Family, Fitted, ParityError, Predictions, TrainingRows
+from domain.models.model import SERVED_OUTPUTS, Family, Fitted, ParityError, TrainingRows
+from domain.models.serving import Answers
 from schemas.frames import Bool, Float32, Float64
 
 RELATIVE = 1e-4
@@ -26,6 +27,7 @@ _WINDOW_PROBES = 1_000
 #: Rows that are also asked for alone and in small batches.
 _ALONE = 64
 _SMALL_BATCHES = (2, 3, 7)
+_COMPARED = SERVED_OUTPUTS[:2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,33 +94,16 @@ def check(
     """
     probes = probes_of(rows, window=fitted.window, seed=seed)
     native = family.predict(native=fitted.native, inputs=probes)
-    expected = Predictions(native.predicted_pct, calibration.apply(native.probability_up))
-    return compare(
-        expected, session=serving.open_session(served_graph), probes=probes, target_pct=rows.target_pct
-    )
-
-
-def compare(expected: Predictions, *, session: Any, probes: Float32, target_pct: Float64) -> ParityReport:
-    """Compare what a session says about probes with what was expected.
-
-    Parameters
-    ----------
-    target_pct
-        Shape (rows, horizons): their spread says how close is close.
-
-    Raises
-    ------
-    ParityError
-        As in `check`.
-    """
+    expected = native.predicted_pct, calibration.apply(native.log_odds_up)
+    session = serving.open_session(served_graph)
     found = _ask(session, probes)
-    deviation = np.nanstd(target_pct, axis=0)
+    deviation = np.nanstd(rows.target_pct, axis=0)
     limits = (
-        RELATIVE * np.abs(expected.predicted_pct.astype(np.float64)) + OF_DEVIATION * deviation,
-        np.full(expected.probability_up.shape, PROBABILITY),
+        RELATIVE * np.abs(native.predicted_pct.astype(np.float64)) + OF_DEVIATION * deviation,
+        np.full(expected[1].shape, PROBABILITY),
     )
     worst = []
-    for name, want, got, limit in zip(Predictions._fields, expected, found, limits, strict=True):
+    for name, want, got, limit in zip(_COMPARED, expected, found[:2], limits, strict=True):
         if got.shape != want.shape:
             raise ParityError(f"{name}: the graph answers {got.shape}, the model {want.shape}")
         difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
@@ -130,9 +115,9 @@ def compare(expected: Predictions, *, session: Any, probes: Float32, target_pct:
     return ParityReport(rows=len(probes), worst_change=worst[0], worst_probability=worst[1])
 
 
-def _ask(session: Any, inputs: Float32) -> Predictions:
+def _ask(session: Any, inputs: Float32) -> Answers:
     try:
-        return serving.run(session, inputs)
+        return serving.ask(session, inputs)
     except Exception as error:  # the runtime raises a dozen unrelated classes
         raise ParityError(f"the graph fails on {len(inputs)} rows: {error}") from error
 
@@ -145,13 +130,13 @@ def _refuse(name: str, bad: Bool, difference: Float64) -> None:
         )
 
 
-def _check_batches(session: Any, probes: Float32, together: Predictions) -> None:
+def _check_batches(session: Any, probes: Float32, together: Answers) -> None:
     chosen = np.linspace(0, len(probes) - 1, _ALONE).astype(np.int64)
     pieces = [chosen[i : i + 1] for i in range(len(chosen))]
     pieces += [chosen[:size] for size in _SMALL_BATCHES]
     for piece in pieces:
         got = _ask(session, probes[piece])
-        for name, alone, full in zip(Predictions._fields, got, together, strict=True):
+        for name, alone, full in zip(SERVED_OUTPUTS, got, together, strict=True):
             if not np.array_equal(alone, full[piece]):
                 raise ParityError(
                     f"{name}: a row's value depends on the rows beside it (batch of {len(piece)}); a"

@@ -14,9 +14,9 @@ import onnxruntime
 
 from domain.models.card import ModelCard
 from domain.models.model import (
-    DISSIMILARITY,
     INPUT,
     OUTPUTS,
+    SERVED_OUTPUTS,
     WINDOW_INPUT,
     ModelRefusedError,
     Predictions,
@@ -111,7 +111,7 @@ class ServedModel:
         expected = _input_shape(self.card)
         if inputs.shape[1:] != expected:
             raise ValueError(f"inputs of shape {inputs.shape}, the model expects (rows, *{expected})")
-        return Answers(*_run(self._session, (*OUTPUTS, DISSIMILARITY), inputs))
+        return ask(self._session, inputs)
 
 
 def open_session(payload: bytes) -> Any:
@@ -134,6 +134,11 @@ def open_session(payload: bytes) -> Any:
 def run(session: Any, inputs: Float32) -> Predictions:
     """Run a family's session over vectors or windows."""
     return Predictions(*_run(session, OUTPUTS, inputs))
+
+
+def ask(session: Any, inputs: Float32) -> Answers:
+    """Run a session that serves over vectors or windows."""
+    return Answers(*_run(session, SERVED_OUTPUTS, inputs))
 
 
 def _run(session: Any, outputs: Sequence[str], inputs: Float32) -> list[Float32]:
@@ -165,9 +170,7 @@ def _warm_up(session: Any, card: ModelCard) -> None:
     horizons = len(card.horizons)
     for rows in _WARM_UP_ROWS:
         try:
-            answers = _run(
-                session, (*OUTPUTS, DISSIMILARITY), np.zeros((rows, *_input_shape(card)), np.float32)
-            )
+            answers = _run(session, SERVED_OUTPUTS, np.zeros((rows, *_input_shape(card)), np.float32))
         except Exception as error:  # the runtime's classes again
             raise ModelRefusedError(f"the graph fails on {rows} rows: {_first_line(error)}") from error
         shapes = [(rows, horizons), (rows, horizons), (rows,)]
@@ -197,12 +200,12 @@ def _check_features(card: ModelCard, feature_names: tuple[str, ...], schema_hash
 def _check_ports(session: Any, card: ModelCard) -> None:
     name = WINDOW_INPUT if card.window else INPUT
     inputs, outputs = session.get_inputs(), {port.name for port in session.get_outputs()}
-    lacking = {*OUTPUTS, DISSIMILARITY} - outputs
+    lacking = set(SERVED_OUTPUTS) - outputs
     fits = [(port.name, tuple(port.shape[1:])) for port in inputs] == [(name, _input_shape(card))]
     if lacking or not fits:
         raise ModelRefusedError(
             f"the graph maps {[(port.name, port.shape) for port in inputs]} to {sorted(outputs)}, expected"
-            f" {name} of shape (rows, *{_input_shape(card)}) to {(*OUTPUTS, DISSIMILARITY)}"
+            f" {name} of shape (rows, *{_input_shape(card)}) to {SERVED_OUTPUTS}"
         )
 
 

@@ -102,7 +102,8 @@ class XGBoost:
         for number, model in enumerate(_split_native(native)):
             booster = xgb.Booster({"nthread": 1})
             booster.load_model(bytearray(json.dumps(model).encode()))
-            values.append(np.asarray(booster.inplace_predict(inputs, missing=np.nan), np.float32))
+            said = booster.inplace_predict(inputs, missing=np.nan, predict_type="margin")
+            values.append(np.asarray(said, np.float32))
             if len(values[-1]) != len(inputs):
                 raise ValueError(f"head {_name(number)} answered {len(values[-1])} of {len(inputs)} rows")
         return Predictions(np.stack(values[0::2], axis=1), np.stack(values[1::2], axis=1))

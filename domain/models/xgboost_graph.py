@@ -25,7 +25,7 @@ def build(*, changes: list[dict[str, Any]], rises: list[dict[str, Any]], feature
         change,
         helper.make_node("Identity", ["change"], [OUTPUTS[0]], name="name_change"),
         rise,
-        helper.make_node("Sigmoid", ["rise"], [OUTPUTS[1]], name="to_probability"),
+        helper.make_node("Identity", ["rise"], [OUTPUTS[1]], name="name_rise"),
     ]
     return graph.build(nodes=nodes, initializers=[], features=features, horizons=len(changes))
 
