@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 import domain.models
 from domain.models import families, parity, serving
+from domain.models.assembly import assemble
+from domain.models.calibration import Calibration
 from domain.models.model import (
     BadSettingsError,
     Family,
@@ -17,17 +20,28 @@ from domain.models.model import (
     ModelError,
     TrainingRows,
 )
+from domain.models.windows import Windows
 from schemas.frames import MINUTE_MS
 
 FEATURES = 72
 
 
 def _rows(seed: int, rows: int = 900) -> TrainingRows:
+    """Make rows of two symbols with targets of two horizons, one of them not always known."""
     chance = np.random.default_rng(seed)
     vectors = chance.normal(size=(rows, FEATURES)).astype(np.float32)
-    target = 0.1 * np.sign(vectors[:, 0]) + 0.2 * chance.normal(size=rows)
+    target = 0.1 * np.sign(vectors[:, :2]) + 0.2 * chance.normal(size=(rows, 2))
+    target[-20:, 1] = np.nan
     vectors[chance.random(vectors.shape) < 0.05] = np.nan
-    return TrainingRows(vectors=vectors, target_pct=target, open_time_ms=np.arange(rows) * MINUTE_MS)
+    symbol = np.arange(rows, dtype=np.int32) % 2
+    times = np.arange(rows) // 2 * MINUTE_MS
+    return TrainingRows(
+        vectors=vectors,
+        target_pct=target,
+        open_time_ms=times,
+        symbol_index=symbol,
+        history=Windows(vectors=vectors, symbol_index=symbol, open_time_ms=times),
+    )
 
 
 def _fit(family: Family, seed: int = 1) -> Fitted:
@@ -69,35 +83,35 @@ def test_the_same_training_gives_the_same_bytes(family: Family, fitted: Fitted) 
 
 
 def test_the_graph_says_what_the_model_says(family: Family, fitted: Fitted) -> None:
-    rows = _rows(1)
+    calibration = Calibration(slopes=(0.7, 0.2), intercepts=(0.1, -0.1))
     parity.check(
         family=family,
-        native=fitted.native,
-        graph=fitted.graph,
-        vectors=rows.vectors,
-        target_pct=rows.target_pct,
+        fitted=fitted,
+        served_graph=assemble(fitted.graph, calibrated_by=calibration),
+        calibration=calibration,
+        rows=_rows(1),
         seed=0,
     )
 
 
 def test_a_row_has_the_same_value_in_every_batch(fitted: Fitted) -> None:
     session = serving.open_session(fitted.graph)
-    vectors = _rows(3).vectors
-    whole = serving.run(session, vectors)
+    inputs = _rows(3, 300).inputs(fitted.window)
+    whole = serving.run(session, inputs)
     for size in (1, 5, 64, 200):
-        parts = [serving.run(session, vectors[k : k + size]) for k in range(0, len(vectors), size)]
+        parts = [serving.run(session, inputs[k : k + size]) for k in range(0, len(inputs), size)]
         for column in range(2):
             joined = np.concatenate([part[column] for part in parts])
             assert joined.tobytes() == whole[column].tobytes()
 
 
-def test_predictions_are_finite_and_probabilities_lie_between_0_and_1(fitted: Fitted) -> None:
+def test_predictions_are_finite_and_of_every_horizon(fitted: Fitted) -> None:
     session = serving.open_session(fitted.graph)
-    vectors = _rows(3).vectors
-    vectors[:50] = np.nan
-    change, probability = serving.run(session, vectors)
-    assert np.isfinite(change).all()
-    assert ((probability >= 0) & (probability <= 1)).all()
+    inputs = _rows(3, 300).inputs(fitted.window).copy()
+    inputs[:50] = np.nan
+    for said in serving.run(session, inputs):
+        assert said.shape == (300, 2)
+        assert np.isfinite(said).all()
 
 
 def test_the_native_format_is_text(fitted: Fitted, family: Family) -> None:
@@ -117,7 +131,7 @@ def test_an_unknown_setting_is_refused(family: Family) -> None:
 
 def test_a_target_that_never_changes_is_refused(family: Family) -> None:
     rows = _rows(1)
-    flat = TrainingRows(vectors=rows.vectors, target_pct=np.zeros(len(rows)), open_time_ms=rows.open_time_ms)
+    flat = replace(rows, target_pct=np.zeros(rows.target_pct.shape))
     with pytest.raises(ModelError):
         family.fit(
             train=flat,

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from db.tables import TABLES
 from domain.features.engine import FeatureEngine
 from domain.features.schema import NAMES, SCHEMA_HASH
+from domain.models.serving import Answers
 from domain.quality.check import Limits
 from domain.trading.costs import Costs
 from pipeline.chain import Chain
@@ -188,14 +189,19 @@ def regroup(stream: list[Batch], bounds: list[int], cuts: list[int]) -> list[Bat
     return [join(pieces[a:b]) for a, b in itertools.pairwise(edges)]
 
 
-def doubled_sum(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Stand in for a model: any computation that treats each row alone."""
-    first = np.nan_to_num(vector[:, 0])
-    return (2 * first).astype(np.float32), (1 / (1 + np.exp2(-first))).astype(np.float32)
+def doubled_sum(inputs: np.ndarray) -> Answers:
+    """Stand in for a model: any computation that treats each vector or window alone."""
+    first = np.nan_to_num(inputs[..., 0])
+    first = first if first.ndim == 1 else first[:, ::7].sum(axis=1)
+    return Answers(
+        (2 * first).astype(np.float32)[:, None],
+        (1 / (1 + np.exp2(-first))).astype(np.float32)[:, None],
+        np.abs(first).astype(np.float32),
+    )
 
 
 def inference() -> InferenceStage:
-    stage = InferenceStage(horizons=(5, 15), max_prediction_age_s=300)
+    stage = InferenceStage(horizons=(5, 15), max_prediction_age_s=300, window_minutes=15)
     stage.serve(
         [
             ServingModel(
@@ -204,9 +210,11 @@ def inference() -> InferenceStage:
                 horizon_minutes=15,
                 effective_from_ms=START_MS + minutes * MINUTE_MS,
                 schema_hash=SCHEMA_HASH,
-                predict=doubled_sum,
+                artifact=f"m{minutes}",
+                window=window,
+                ask=doubled_sum,
             )
-            for minutes in (30, 90)
+            for minutes, window in ((30, 0), (90, 15))
         ]
     )
     return stage
@@ -247,7 +255,7 @@ CASES = {
     "forecast": Case(
         lambda: ForecastStage(symbols=SYMBOLS, horizons=(1, *HORIZONS)),
         prediction_frames,
-        ("persistentForecasts",),
+        ("forecastScores", "persistentForecasts"),
     ),
     "quality": Case(
         lambda: QualityStage(symbols=SYMBOLS, limits=Limits(window_minutes=20), hole_minutes=10),

@@ -14,6 +14,8 @@ import structlog
 from artifacts.store import ArtifactStore
 from db.repositories import checkpoints, jobs, models
 from db.repositories.checkpoints import Checkpoint, Position
+from domain.models.assembly import assemble
+from domain.models.calibration import Calibration
 from domain.models.card import ModelCard
 from domain.models.graph import with_card
 from domain.models.last_value import FAMILY
@@ -149,8 +151,9 @@ class Stand:
 def graph(version: str) -> bytes:
     rows = TrainingRows(
         vectors=np.zeros((4, len(NAMES)), np.float32),
-        target_pct=np.array([1.0, 1.0, -1.0, 1.0], np.float32),
+        target_pct=np.array([[1.0], [1.0], [-1.0], [1.0]]),
         open_time_ms=np.arange(4) * MINUTE_MS,
+        symbol_index=np.zeros(4, np.int32),
     )
     fitted = FAMILY.fit(
         train=rows,
@@ -163,7 +166,8 @@ def graph(version: str) -> bytes:
     card = ModelCard(
         family="last_value",
         symbol="ALL",
-        horizon_minutes=5,
+        horizons=(5,),
+        window=0,
         trained_to_ms=T0,
         feature_names=NAMES,
         schema_hash="h",
@@ -172,7 +176,8 @@ def graph(version: str) -> bytes:
         best_iteration=0,
         native_sha256="0" * 64,
     )
-    return with_card(fitted.graph, card)
+    calibration = Calibration(slopes=(1.0,), intercepts=(0.0,))
+    return with_card(assemble(fitted.graph, calibrated_by=calibration), card)
 
 
 @pytest.fixture

@@ -9,10 +9,13 @@ import pytest
 from onnx import helper, numpy_helper
 
 from domain.models import parity
+from domain.models.assembly import assemble
+from domain.models.calibration import Calibration
 from domain.models.model import Fitted, ModelRefusedError, ParityError, TrainingRows
 from domain.models.xgboost import FAMILY
 
 Make = Callable[..., TrainingRows]
+CALIBRATION = Calibration(slopes=(0.8,), intercepts=(0.05,))
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +35,13 @@ def fitted(make_rows: Make) -> tuple[Fitted, TrainingRows]:
 def _check(fitted: tuple[Fitted, TrainingRows], graph: bytes) -> parity.ParityReport:
     model, rows = fitted
     return parity.check(
-        family=FAMILY,
-        native=model.native,
-        graph=graph,
-        vectors=rows.vectors,
-        target_pct=rows.target_pct,
-        seed=1,
+        family=FAMILY, fitted=model, served_graph=graph, calibration=CALIBRATION, rows=rows, seed=1
     )
+
+
+@pytest.fixture(scope="module")
+def served(fitted: tuple[Fitted, TrainingRows]) -> bytes:
+    return assemble(fitted[0].graph, calibrated_by=CALIBRATION)
 
 
 def _sabotaged(graph: bytes, change: Callable[[Any], None]) -> bytes:
@@ -58,8 +61,10 @@ def _attribute(model: Any, node: str, name: str) -> Any:
     )
 
 
-def test_a_true_graph_passes_with_almost_no_difference(fitted: tuple[Fitted, TrainingRows]) -> None:
-    report = _check(fitted, fitted[0].graph)
+def test_a_true_graph_passes_with_almost_no_difference(
+    fitted: tuple[Fitted, TrainingRows], served: bytes
+) -> None:
+    report = _check(fitted, served)
     assert report.rows == 10_000
     assert report.worst_change < 1e-6
     assert report.worst_probability < 1e-6
@@ -93,8 +98,10 @@ def _not_a_number(model: Any) -> None:
 
 
 def _fixed_to_one_row(model: Any) -> None:
-    flat = next(tensor for tensor in model.graph.initializer if tensor.name == "flat")
-    flat.CopyFrom(numpy_helper.from_array(np.array([1], np.int64), "flat"))
+    last = next(found for found in model.graph.node if "predicted_pct" in found.output)
+    last.output[0] = "free"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1], np.int64), "one_row"))
+    model.graph.node.append(helper.make_node("Reshape", ["free", "one_row"], ["predicted_pct"]))
 
 
 def _depends_on_the_rows_beside_it(model: Any) -> None:
@@ -104,7 +111,7 @@ def _depends_on_the_rows_beside_it(model: Any) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array([1e-6], np.float32), "hair"))
     model.graph.node.extend(
         [
-            helper.make_node("ReduceMean", ["alone"], ["mean"], keepdims=1),
+            helper.make_node("ReduceMean", ["alone"], ["mean"], keepdims=1, axes=[0]),
             helper.make_node("Mul", ["mean", "hair"], ["little"]),
             helper.make_node("Sub", ["alone", "little"], ["predicted_pct"]),
         ]
@@ -123,25 +130,29 @@ def _depends_on_the_rows_beside_it(model: Any) -> None:
     ],
 )
 def test_a_sabotaged_graph_is_caught(
-    fitted: tuple[Fitted, TrainingRows], sabotage: Callable[[Any], None]
+    fitted: tuple[Fitted, TrainingRows], served: bytes, sabotage: Callable[[Any], None]
 ) -> None:
     with pytest.raises(ParityError):
-        _check(fitted, _sabotaged(fitted[0].graph, sabotage))
+        _check(fitted, _sabotaged(served, sabotage))
 
 
-def test_a_graph_whose_rows_depend_on_one_another_is_caught(fitted: tuple[Fitted, TrainingRows]) -> None:
+def test_a_graph_whose_rows_depend_on_one_another_is_caught(
+    fitted: tuple[Fitted, TrainingRows], served: bytes
+) -> None:
     with pytest.raises(ParityError, match="beside it"):
-        _check(fitted, _sabotaged(fitted[0].graph, _depends_on_the_rows_beside_it))
+        _check(fitted, _sabotaged(served, _depends_on_the_rows_beside_it))
 
 
-def test_a_graph_that_takes_only_one_row_is_caught(fitted: tuple[Fitted, TrainingRows]) -> None:
+def test_a_graph_that_takes_only_one_row_is_caught(
+    fitted: tuple[Fitted, TrainingRows], served: bytes
+) -> None:
     with pytest.raises(ParityError, match="fails on 10000 rows"):
-        _check(fitted, _sabotaged(fitted[0].graph, _fixed_to_one_row))
+        _check(fitted, _sabotaged(served, _fixed_to_one_row))
 
 
-def test_a_graph_cut_short_is_refused(fitted: tuple[Fitted, TrainingRows]) -> None:
+def test_a_graph_cut_short_is_refused(fitted: tuple[Fitted, TrainingRows], served: bytes) -> None:
     with pytest.raises(ModelRefusedError, match="not a readable model graph"):
-        _check(fitted, fitted[0].graph[:-100])
+        _check(fitted, served[:-100])
 
 
 def test_probes_hold_real_missing_and_neighbouring_values() -> None:

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.models import graph
+from domain.models.assembly import assemble
+from domain.models.calibration import Calibration
 from domain.models.card import ModelCard
 from domain.models.last_value import FAMILY
 from domain.models.model import ModelRefusedError, TrainingRows
@@ -23,7 +25,8 @@ NAMES = tuple("abcdef")
 CARD = ModelCard(
     family="last_value",
     symbol="ALL",
-    horizon_minutes=15,
+    horizons=(15,),
+    window=0,
     trained_to_ms=1_000_020_000,
     feature_names=NAMES,
     schema_hash="hash",
@@ -37,14 +40,15 @@ CARD = ModelCard(
 @pytest.fixture(scope="module")
 def bare(make_rows: Callable[..., TrainingRows]) -> bytes:
     rows = make_rows()
-    return FAMILY.fit(
+    fitted = FAMILY.fit(
         train=rows,
         validation=rows,
         settings={},
         seed=0,
         progress=lambda done, text: None,
         cancelled=lambda: False,
-    ).graph
+    )
+    return assemble(fitted.graph, calibrated_by=Calibration(slopes=(1.0,), intercepts=(0.0,)))
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +70,10 @@ def test_a_served_model_knows_what_it_is(payload: bytes) -> None:
 def test_any_number_of_rows_is_answered_by_one_value_each(payload: bytes) -> None:
     model = _load(payload)
     for rows in (0, 1, 6, 1000):
-        change, probability = model.predict(np.zeros((rows, 6), np.float32))
-        assert change.shape == probability.shape == (rows,)
-        assert change.dtype == probability.dtype == np.float32
+        said = model.predict(np.zeros((rows, 6), np.float32))
+        assert said.predicted_pct.shape == said.probability_up.shape == (rows, 1)
+        assert said.dissimilarity.shape == (rows,)
+        assert {values.dtype for values in said} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("shape", [(6,), (1, 5), (2, 7), (1, 1, 6)])
@@ -120,7 +125,7 @@ def test_a_card_that_cannot_be_read_is_refused(payload: bytes) -> None:
 
 def test_a_graph_of_another_width_than_its_card_is_refused(bare: bytes) -> None:
     lying = graph.with_card(bare, replace(CARD, feature_names=NAMES[:5]))
-    with pytest.raises(ModelRefusedError, match="width"):
+    with pytest.raises(ModelRefusedError, match="expected features of shape"):
         _load(lying, names=NAMES[:5])
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,7 @@ Make = Callable[..., TrainingRows]
 
 
 def _with(rows: TrainingRows, **changes: np.ndarray) -> TrainingRows:
-    values = {"vectors": rows.vectors, "target_pct": rows.target_pct, "open_time_ms": rows.open_time_ms}
-    return TrainingRows(**{**values, **changes})
+    return replace(rows, **changes)
 
 
 def test_good_rows_pass(make_rows: Make) -> None:
@@ -29,14 +29,14 @@ def test_too_few_rows_are_refused(make_rows: Make) -> None:
 def test_a_constant_target_is_refused(make_rows: Make) -> None:
     rows = make_rows()
     with pytest.raises(BadTrainingDataError, match="target is 0 in all 1200 rows"):
-        check_rows(_with(rows, target_pct=np.zeros(len(rows))), part="rows", feature_names=NAMES)
+        check_rows(_with(rows, target_pct=np.zeros((len(rows), 1))), part="rows", feature_names=NAMES)
 
 
 def test_a_target_that_is_no_number_is_refused(make_rows: Make) -> None:
     rows = make_rows()
     target = rows.target_pct.copy()
     target[3] = np.inf
-    with pytest.raises(BadTrainingDataError, match="1 targets are not numbers"):
+    with pytest.raises(BadTrainingDataError, match="1 targets are infinite"):
         check_rows(_with(rows, target_pct=target), part="rows", feature_names=NAMES)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,9 @@ def test_a_state_of_other_rows_is_not_taken_over(make_rows: Make, memory: Any) -
 def test_a_planted_signal_is_found(make_rows: Make) -> None:
     fitted = _fit(make_rows)
     unseen = make_rows(seed=3)
-    found = FAMILY.predict(native=fitted.native, vectors=unseen.vectors)
+    found = FAMILY.predict(native=fitted.native, inputs=unseen.vectors)
     assert directional_accuracy(actual=unseen.target_pct, predicted=found.predicted_pct) > 0.62
-    agrees = (found.probability_up > 0.5) == (unseen.target_pct > 0)
+    agrees = (found.log_odds_up > 0) == (unseen.target_pct > 0)
     assert agrees[unseen.target_pct != 0].mean() > 0.62
     assert max(fitted.importance, key=lambda column: fitted.importance[column]) == 0
     assert sum(fitted.importance.values()) == pytest.approx(1.0)
@@ -110,10 +111,38 @@ def test_a_direction_head_of_bare_leaves_is_exported_truly(
         3,
     )
     models = [json.loads(bytes(booster.save_raw("json"))) for booster in (change, rise)]
-    graph = xgboost_graph.build(change=models[0], rise=models[1], features=6)
+    graph = xgboost_graph.build(changes=models[:1], rises=models[1:], features=6)
     found = serving.run(serving.open_session(graph), rows.vectors)
     for booster, values in zip((change, rise), found, strict=True):
-        np.testing.assert_allclose(values, booster.inplace_predict(rows.vectors), atol=1e-6)
+        expected = booster.inplace_predict(rows.vectors, predict_type="margin")
+        np.testing.assert_allclose(values[:, 0], expected, atol=1e-6)
+
+
+def test_a_horizon_learns_the_same_beside_others_as_alone(make_rows: Make) -> None:
+    # All of them see the same rows here, so that the bins are the same.
+    one, other = make_rows(seed=1), make_rows(seed=1, signal=-0.2)
+    checks = make_rows(rows=400, seed=2), make_rows(rows=400, seed=2, signal=-0.2)
+    both = [
+        replace(a, target_pct=np.concatenate([a.target_pct, b.target_pct], axis=1))
+        for a, b in ((one, other), checks)
+    ]
+    joint = _fit(make_rows, train=both[0], validation=both[1])
+    alone = _fit(make_rows, train=one, validation=checks[0])
+    unseen = make_rows(seed=3).vectors
+    found = FAMILY.predict(native=joint.native, inputs=unseen)
+    expected = FAMILY.predict(native=alone.native, inputs=unseen)
+    assert found.predicted_pct.shape == (len(unseen), 2)
+    np.testing.assert_array_equal(found.predicted_pct[:, 0], expected.predicted_pct[:, 0])
+    assert np.corrcoef(found.predicted_pct.T)[0, 1] < -0.5
+
+
+def test_rows_whose_target_is_not_known_teach_nothing(make_rows: Make) -> None:
+    rows = make_rows(seed=1)
+    wild = replace(rows, target_pct=np.where(np.arange(len(rows))[:, None] % 3, rows.target_pct, np.nan))
+    fitted = _fit(make_rows, train=wild)
+    unseen = make_rows(seed=3)
+    said = FAMILY.predict(native=fitted.native, inputs=unseen.vectors).predicted_pct
+    assert directional_accuracy(actual=unseen.target_pct, predicted=said) > 0.6
 
 
 def test_a_feature_that_is_always_missing_is_never_used(make_rows: Make) -> None:
@@ -125,9 +154,7 @@ def test_a_feature_that_is_always_missing_is_never_used(make_rows: Make) -> None
 
 def test_a_target_that_only_rises_is_refused(make_rows: Make) -> None:
     rows = make_rows()
-    rising = TrainingRows(
-        vectors=rows.vectors, target_pct=np.abs(rows.target_pct), open_time_ms=rows.open_time_ms
-    )
+    rising = replace(rows, target_pct=np.abs(rows.target_pct))
     with pytest.raises(BadTrainingDataError, match="one way"):
         _fit(make_rows, train=rising)
 

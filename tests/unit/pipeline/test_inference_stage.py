@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.models.serving import Answers
 from pipeline.inference_stage import BASELINE, InferenceStage, ServingModel
 from pipeline.stage import StateVersionError
 from schemas.frames import MINUTE_MS, FeatureFrame, PredictionFrame, Reason
@@ -51,9 +52,10 @@ def model(
 ) -> ServingModel:
     """Make a model that serves from the event time of a minute's candle on, and predicts vector + `add`."""
 
-    def predict(vectors: Any) -> Any:
+    def ask(vectors: Any) -> Answers:
         assert len(vectors), "a model is never asked about nothing"
-        return vectors[:, 0] + np.float32(add), np.full(len(vectors), 0.75, np.float32)
+        change = vectors[:, :1] + np.float32(add)
+        return Answers(change, np.full(change.shape, 0.75, np.float32), np.zeros(len(vectors), np.float32))
 
     values: dict[str, Any] = {
         "version": version,
@@ -61,7 +63,8 @@ def model(
         "horizon_minutes": horizon,
         "effective_from_ms": event_time(begins),
         "schema_hash": "h",
-        "predict": predict,
+        "artifact": version,
+        "ask": ask,
     }
     return ServingModel(**values | changes)
 
