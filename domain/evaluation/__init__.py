@@ -1,1 +1,1 @@
-"""Splits without leakage, and scores."""
+"""Splits without leakage, scores, how sure they are, and whether there is evidence of skill."""
