@@ -52,6 +52,7 @@ _TOLD: dict[str, _Told] = {
         "created_at updated_at deleted_at model_file_path train_seconds", only="model_version IS NOT NULL"
     ),
     "persistentForecasts": _told(),
+    "forecastScores": _told(),
     "tradeSimulations": _told(),
 }
 

@@ -85,10 +85,24 @@ _ALL = (
         id bigint, symbol varchar(20), forecast_type varchar(30), confidence numeric(5,2),
         predicted_value numeric(15,8), actual_value numeric(15,8), forecast_horizon integer,
         model_version varchar(50), created_at timestamptz, expires_at timestamptz, regime varchar(10),
-        reason varchar(40), scored_at timestamptz, missing_reason varchar(20), written_at timestamptz
+        reason varchar(40), scored_at timestamptz, missing_reason varchar(20), written_at timestamptz,
+        lower_80 numeric(15,8), upper_80 numeric(15,8), lower_95 numeric(15,8), upper_95 numeric(15,8)
         """,
         key="symbol, forecast_type, forecast_horizon, created_at",
         day="created_at",
+    ),
+    _table(
+        "forecastScores",
+        """
+        model_version varchar(50), symbol varchar(20), forecast_type varchar(30), forecast_horizon integer,
+        day timestamptz, n integer, moved integer, hits double precision, sum_squared_error double precision,
+        sum_absolute_error double precision, sum_no_change_squared double precision,
+        sum_brier double precision, covered_80 integer, covered_95 integer, sum_width_80 double precision,
+        sum_width_95 double precision, sum_interval_score_80 double precision,
+        sum_interval_score_95 double precision, first_scored_at timestamptz, last_scored_at timestamptz,
+        written_at timestamptz
+        """,
+        key="symbol, forecast_type, forecast_horizon, day, model_version",
     ),
     _table(
         "tradeSimulations",

@@ -14,6 +14,7 @@ from schemas.frames import MINUTE_MS, NULL_MS, Bool, Float64, Int8, Int64
 TABLE = "persistentForecasts"
 TYPES = ("price_direction", "volatility", "trend")
 NO_CANDLE = "no candle"
+SAID_COLUMNS = ("predicted_value", "lower_80", "upper_80", "lower_95", "upper_95")
 
 Objects = np.ndarray[Any, np.dtype[np.object_]]
 
@@ -24,9 +25,19 @@ _MISSING = np.array([None, NO_CANDLE], object)
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What is forecast at each row; arrays of shape (rows, horizons, types)."""
+    """What is forecast at each row; arrays of shape (rows, horizons, types).
 
-    predicted: Float64
+    Attributes
+    ----------
+    said
+        Shape (rows, horizons, types, 5): the predicted value and its bounds, in the order of `SAID_COLUMNS`.
+    confidence
+        Percent.
+    version, reason
+        Names; None where there is no reason.
+    """
+
+    said: Float64
     confidence: Float64
     version: Objects
     reason: Objects
@@ -92,7 +103,7 @@ class ForecastTable:
             "forecast_horizon": horizon,
             "created_at": created_at,
             "expires_at": created_at + horizon * MINUTE_MS,
-            "predicted_value": by_type(stated.predicted),
+            **dict(zip(SAID_COLUMNS, self._said(stated.said[chosen]), strict=True)),
             "confidence": by_type(stated.confidence),
             "model_version": by_type(stated.version),
             "regime": by_row(_REGIMES[regime]),
@@ -102,6 +113,12 @@ class ForecastTable:
             "missing_reason": by_type(outcome.missing),
         }
         return Rows(table=TABLE, op="insert", columns=columns)
+
+    def _said(self, said: Float64) -> Float64:
+        """Lay what was stated out by column."""
+        chosen = said[:, self._wanted].reshape(-1, len(SAID_COLUMNS))
+        columns: Float64 = chosen.T
+        return columns
 
     def updates(self, symbol: Int64, horizon_index: Int64, target_minute: Int64, actual: Float64) -> Rows:
         """Make the outcomes of rows that are in the table.

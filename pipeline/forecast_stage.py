@@ -2,15 +2,17 @@
 
 For every candle and horizon three rows of `"persistentForecasts"` are stated at the candle's event time:
 price_direction by the serving model (the no-change baseline where there is none), volatility and trend by
-rules over the symbol's own past. They begin at the symbol's first complete minute. An outcome is written
-with the row if it falls into the same batch, and as an update of the row otherwise, so the table holds the
-same either way.
+rules over the symbol's own past; each with an interval of 80 % and one of 95 %. They begin at the symbol's
+first complete minute. An outcome is written with the row if it falls into the same batch, and as an update of
+the row otherwise, so the table holds the same either way. The sums of `"forecastScores"` that an outcome adds
+to are written with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,19 +20,51 @@ from domain.forecasting.confidence import HitRates
 from domain.forecasting.outcomes import OpenForecasts, Settled
 from domain.forecasting.realised import EFFICIENCY_MINUTES, CloseHistory, Realised
 from domain.forecasting.regime import REGIMES, classify
+from domain.forecasting.scores import FREE, ScoreBook
+from domain.forecasting.stated import StatedForecasts
 from domain.forecasting.trend import TrendRule, lookback_minutes
+from domain.forecasting.versions import VersionNumbers
 from domain.forecasting.volatility import COMPONENT_MINUTES, VolatilityRule
-from pipeline.forecast_rows import NO_CANDLE, TYPES, ForecastTable, Outcome, Stated, missing_reason
+from pipeline.forecast_rows import NO_CANDLE, TYPES, ForecastTable, Objects, Outcome, Stated, missing_reason
+from pipeline.score_rows import ScoreTable
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import Rows, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
-from schemas.frames import MINUTE_MS, NULL_MS, REASON_TEXT, Float64, Int64, PredictionFrame, Reason
+from schemas.frames import (
+    MINUTE_MS,
+    NULL_MS,
+    REASON_TEXT,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    PredictionFrame,
+    Reason,
+)
 
 BASELINE = "last_value"
 VOLATILITY_VERSION = "har_v1"
 TREND_VERSION = "regime_v1"
 #: Below this horizon there is no spread and no slope, so only the price is forecast.
 SHORTEST_SPREAD_MINUTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """What is forecast at each row: arrays of shape (rows, horizons, types), the version (rows, horizons)."""
+
+    predicted: Float32
+    confidence: Float64
+    price_version: Int32
+    reason: Objects
+
+
+class _Owner(Protocol):
+    """Keeps a part of the state."""
+
+    def arrays(self) -> dict[str, Any]: ...
+
+    def take(self, arrays: dict[str, Any]) -> None: ...
 
 
 class ForecastStage:
@@ -51,7 +85,7 @@ class ForecastStage:
     """
 
     name = "forecast"
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -84,6 +118,15 @@ class ForecastStage:
             cap=self._rates.cap,
             every_minutes=update_frequency_s // 60,
         )
+        self._stated = StatedForecasts(symbols=len(self._symbols), horizons=self._horizons)
+        self._scores = ScoreBook(symbols=len(self._symbols), horizons=self._horizons)
+        self._versions = VersionNumbers()
+        self._owners: dict[str, _Owner] = {
+            "history": self._history,
+            "open": self._open,
+            "stated": self._stated,
+            "scores": self._scores,
+        }
         self._settings = {
             "symbols": self._symbols.symbols,
             "horizons": self._horizons,
@@ -95,6 +138,11 @@ class ForecastStage:
             horizons=self._horizons,
             # The spread types are left out where there is no spread.
             wanted=np.array([[True, h in spread, h in spread] for h in self._horizons]),
+        )
+        self._score_table = ScoreTable(
+            symbols=self._symbols.symbols,
+            horizons=self._horizons,
+            rules=(None, VOLATILITY_VERSION, TREND_VERSION),
         )
 
     def step(self, batch: PredictionFrame) -> StepResult:
@@ -120,11 +168,29 @@ class ForecastStage:
             regime=regime,
             complete_to_minute=batch.complete_to_ms // MINUTE_MS,
         )
-        stated = self._state(batch, settled, volatility, trend)
+        spoken = self._speak(batch, settled, volatility, trend)
+        judged = self._stated.advance(
+            symbol_index=symbol,
+            minute=minute,
+            issued=settled.issued,
+            settles=settled.settles,
+            actual=actual,
+            predicted=spoken.predicted,
+            reference_pct=seen.known_volatility_pct[:, self._outcome_columns],
+            confidence=spoken.confidence,
+            version=spoken.price_version,
+        )
+        totals = self._scores.advance(
+            symbol_index=symbol, minute=minute, settles=settled.settles, judged=judged
+        )
         outcome, updates = self._outcomes(symbol, minute, actual, settled)
         chosen = np.flatnonzero(settled.issued)
+        stated = self._stated_as(judged.said, spoken)
         inserts = self._table.inserts(chosen, symbol, batch.open_time_ms, regime, stated, outcome)
-        rows = [inserts, *updates]
+        rows = [inserts, *updates, self._score_table.rows(totals, self._versions.names)]
+        if self._versions.too_many:
+            new = self._versions.forget_all_but(self._versions_spoken_of())
+            self._stated.version[...], self._scores.version[...] = self._renumbered(new)
         return StepResult(rows=[part for part in rows if len(part)], event_time_ms=batch.complete_to_ms)
 
     def _regime(self, seen: Realised) -> np.ndarray[Any, np.dtype[np.int8]]:
@@ -149,9 +215,12 @@ class ForecastStage:
                 actual[:, j, 2] = seen.slope_pct_per_hour[:, column]
         return actual
 
-    def _state(self, batch: PredictionFrame, settled: Settled, volatility: Float64, trend: Float64) -> Stated:
+    def _speak(
+        self, batch: PredictionFrame, settled: Settled, volatility: Float64, trend: Float64
+    ) -> _Spoken:
+        """Decide what is forecast at each row, how sure it is, and by whom."""
         rows, n = len(batch), len(self._horizons)
-        predicted = np.stack([np.zeros((rows, n)), volatility, trend], axis=2)
+        predicted = np.stack([np.zeros((rows, n)), volatility, trend], axis=2).astype(np.float32)
         rates = self._rates
         confidence = np.stack(
             [
@@ -161,24 +230,40 @@ class ForecastStage:
             ],
             axis=2,
         )
-        version = np.empty((rows, n, len(TYPES)), object)
-        version[...] = np.array([BASELINE, VOLATILITY_VERSION, TREND_VERSION], object)
+        numbers = self._versions.of([BASELINE, *batch.models])
+        price_version = np.full((rows, n), numbers[0], np.int32)
         reason = np.full((rows, n, len(TYPES)), REASON_TEXT[Reason.NO_MODEL], object)
         reason[:, :, 1:] = None
         modelled = [j for j, horizon in enumerate(self._horizons) if horizon in batch.horizons]
         columns = [batch.horizons.index(self._horizons[j]) for j in modelled]
-        said = batch.predicted_pct[:, columns].astype(np.float64)
-        up = batch.probability_up[:, columns].astype(np.float64)
+        said, up = batch.predicted_pct[:, columns], batch.probability_up[:, columns].astype(np.float64)
         model, why = batch.model_index[:, columns], batch.reason[:, columns]
         spoke = (model > 0) & np.isfinite(said) & np.isfinite(up)
         sure = 100.0 * np.clip(np.where(said > 0.0, up, 1.0 - up), 0.0, 1.0)
         why = np.where(spoke & (why == Reason.NONE) & (sure < self._threshold), _BELOW, why)
         predicted[:, modelled, 0] = np.where(spoke, said, 0.0)
         confidence[:, modelled, 0] = np.where(spoke, sure, confidence[:, modelled, 0])
-        version[:, modelled, 0] = np.where(spoke, np.array(batch.models, object)[model], BASELINE)
+        price_version[:, modelled] = np.where(spoke, numbers[1:][model], numbers[0])
         reason[:, modelled, 0] = _REASONS[why]
         reason[~batch.is_complete] = REASON_TEXT[Reason.WARMING]
-        return Stated(predicted, confidence, version, reason)
+        return _Spoken(predicted, confidence, price_version, reason)
+
+    def _stated_as(self, said: Float64, spoken: _Spoken) -> Stated:
+        """Put together what each row states, with the names of the versions."""
+        version = np.empty((len(said), len(self._horizons), len(TYPES)), object)
+        version[:, :, 0] = np.array(self._versions.names, object)[spoken.price_version]
+        version[:, :, 1:] = (VOLATILITY_VERSION, TREND_VERSION)
+        return Stated(said, spoken.confidence, version, spoken.reason)
+
+    def _versions_spoken_of(self) -> tuple[Int32, Int32]:
+        """List the numbers of the versions that an open forecast or a sum of the day speaks of."""
+        return self._stated.version[self._open.is_open], self._scores.version
+
+    def _renumbered(self, new: Int32) -> tuple[Int32, Int32]:
+        """Give the numbers of all places and sums, by their new numbers."""
+        stated: Int32 = np.where(self._open.is_open, new[self._stated.version], np.int32(0))
+        scores: Int32 = np.where(self._scores.version == FREE, np.int32(FREE), new[self._scores.version])
+        return stated, scores
 
     def _outcomes(
         self, symbol: Int64, minute: Int64, actual: Float64, settled: Settled
@@ -211,15 +296,21 @@ class ForecastStage:
         return outcome, updates
 
     def snapshot(self) -> bytes:
-        """Write the closes of the longest window, the open forecasts and the counts of hits."""
-        history = {f"history.{name}": array for name, array in self._history.arrays().items()}
-        waiting = {f"open.{name}": array for name, array in self._open.arrays().items()}
+        """Write the longest window's closes, the open forecasts, the counts of hits and the day's sums."""
+        # Numbers as they were given depend on how the input was cut; names in their own order do not.
+        new, names = self._versions.in_order(self._versions_spoken_of())
+        arrays = {
+            f"{part}.{name}": array
+            for part, owner in self._owners.items()
+            for name, array in owner.arrays().items()
+        }
+        arrays["stated.version"], arrays["scores.version"] = self._renumbered(new)
         return pack(
             stage=self.name,
             version=self.version,
             settings=self._settings,
-            arrays={**history, **waiting},
-            values={},
+            arrays=arrays,
+            values={"versions": names},
         )
 
     def restore(self, state: bytes) -> None:
@@ -230,9 +321,11 @@ class ForecastStage:
         StateVersionError
             If it is of another version or other settings.
         """
-        arrays, _ = unpack(state, stage=self.name, version=self.version, settings=self._settings)
-        for part, owner in (("history.", self._history), ("open.", self._open)):
-            owner.take({k.removeprefix(part): a for k, a in arrays.items() if k.startswith(part)})
+        arrays, values = unpack(state, stage=self.name, version=self.version, settings=self._settings)
+        self._versions.take(values["versions"])
+        for part, owner in self._owners.items():
+            start = f"{part}."
+            owner.take({k.removeprefix(start): a for k, a in arrays.items() if k.startswith(start)})
 
     def summary(self) -> dict[str, Any]:
         """Tell how many symbols forecast and how many forecasts are open."""

@@ -192,9 +192,15 @@ class OpenForecasts:
             ),
         )
 
+    @property
+    def is_open(self) -> Bool:
+        """Tell for each symbol and place whether a forecast waits there for its outcome."""
+        waits: Bool = self.trend_sign != EMPTY
+        return waits
+
     def open_count(self) -> int:
         """Count the forecasts that wait for their outcome."""
-        return int(np.count_nonzero(self.trend_sign != EMPTY))
+        return int(np.count_nonzero(self.is_open))
 
     def arrays(self) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
         """Hand out the state."""
