@@ -172,6 +172,33 @@ def validate_names(names: Sequence[str], *, window: int = 200) -> None:
         _try_out(_find(name), window)
 
 
+def whole_history_of(name: str) -> Callable[[Int64, Float64], dict[str, Float64]]:
+    """Prepare an indicator for whole histories at once, as the library alone computes it.
+
+    Parameters
+    ----------
+    name
+        For example `supertrend`, or with arguments `ema(length=50)`.
+
+    Returns
+    -------
+    A function of open times and candles, shapes (candles,) and (candles, 5), that gives its columns.
+
+    Raises
+    ------
+    UnknownIndicatorError
+        If the name is unknown or not understood.
+    """
+    asked = _find(name)
+
+    def compute(open_time_ms: Int64, ohlcv: Float64) -> dict[str, Float64]:
+        result = _call(asked, _series(ohlcv, open_time_ms))
+        values = {str(column): result[column].to_numpy(np.float64) for column in result.columns}
+        return {column: np.where(np.isfinite(part), part, np.nan) for column, part in values.items()}
+
+    return compute
+
+
 def _inputs_of(function: Callable[..., Any] | None) -> tuple[str, ...]:
     # Names of the candle columns it takes; nothing if it needs something else.
     if function is None:
