@@ -21,7 +21,7 @@ import numpy as np
 from domain.evaluation.metrics import Comparison, Scores, compare, score
 from domain.evaluation.walk_forward import WalkForward
 from domain.features.labels import percent_change_by_symbol
-from domain.models import calibration, families, graph, parity, serving
+from domain.models import calibration, dissimilarity, families, graph, parity, serving
 from domain.models.assembly import assemble
 from domain.models.calibration import Calibration
 from domain.models.card import ModelCard
@@ -40,7 +40,7 @@ from schemas.frames import MINUTE_MS, Float32, Int64
 from training.checkpoints import FileCheckpoints
 
 #: Minutes of calibration, in longest horizons, below which no rows are kept for it alone.
-CALIBRATION_HORIZONS = 40
+CALIBRATION_HORIZONS = 100
 #: Rows that are looked at at a time where each brings a window.
 _PIECE = 2_000
 #: An absence longer than this starts the indicators' warm-up again.
@@ -365,12 +365,14 @@ def _checked(request: FitRequest, fitted: Fitted, parts: _Parts) -> TrainedModel
         native_sha256=hashlib.sha256(fitted.native).hexdigest(),
     )
     calibrated_by = _calibration(request, fitted, parts.calibrate)
-    payload = graph.with_card(assemble(fitted.graph, calibrated_by=calibrated_by), card)
+    measure = dissimilarity.fit(np.asarray(parts.learn.vectors, np.float32))
+    payload = graph.with_card(assemble(fitted.graph, calibrated_by=calibrated_by, unlike=measure), card)
     report = parity.check(
         family=family,
         fitted=fitted,
         served_graph=payload,
         calibration=calibrated_by,
+        unlike=measure,
         rows=parts.learn,
         seed=request.seed,
     )

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from domain.models import calibration, graph
+from domain.models import calibration, dissimilarity, graph
 from domain.models.calibration import Calibration
-from domain.models.model import OUTPUTS, SERVED_OUTPUTS
+from domain.models.dissimilarity import Dissimilarity
+from domain.models.model import INPUT, OUTPUTS, SERVED_OUTPUTS
 
 _, PROBABILITY, DISSIMILARITY = SERVED_OUTPUTS
 
 
-def assemble(family_graph: bytes, *, calibrated_by: Calibration) -> bytes:
+def assemble(family_graph: bytes, *, calibrated_by: Calibration, unlike: Dissimilarity) -> bytes:
     """Add calibration and dissimilarity to a family's graph."""
     model = onnx.ModelProto.FromString(family_graph)
     inside = model.graph
-    nodes, constants = calibration.nodes(calibrated_by, log_odds=OUTPUTS[1], output=PROBABILITY)
-    inside.node.extend(nodes)
-    inside.initializer.extend(constants)
-    _add_dissimilarity(inside)
+    vectors = _vectors(inside)
+    for nodes, constants in (
+        calibration.nodes(calibrated_by, log_odds=OUTPUTS[1], output=PROBABILITY),
+        dissimilarity.nodes(unlike, vectors=vectors, output=DISSIMILARITY),
+    ):
+        inside.node.extend(nodes)
+        inside.initializer.extend(constants)
     value = helper.make_tensor_value_info
     inside.output.append(value(PROBABILITY, TensorProto.FLOAT, ["rows", len(calibrated_by.slopes)]))
     inside.output.append(value(DISSIMILARITY, TensorProto.FLOAT, ["rows"]))
@@ -32,9 +37,11 @@ def assemble(family_graph: bytes, *, calibrated_by: Calibration) -> bytes:
     return graph.to_bytes(model)
 
 
-def _add_dissimilarity(inside: Any) -> None:
-    # nothing is unlike until a measure is given
-    zero = helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])
-    rows = helper.make_node("Shape", [inside.input[0].name], ["dissimilarity_rows"], start=0, end=1)
-    none = helper.make_node("ConstantOfShape", ["dissimilarity_rows"], [DISSIMILARITY], value=zero)
-    inside.node.extend([rows, none])
+def _vectors(inside: Any) -> str:
+    """Name the tensor of the rows' own vectors: the input, or the last minute of its windows."""
+    name: str = inside.input[0].name
+    if name == INPUT:
+        return name
+    inside.initializer.append(numpy_helper.from_array(np.array(-1, np.int64), "own_minute"))
+    inside.node.append(helper.make_node("Gather", [name, "own_minute"], ["own_vectors"], axis=1))
+    return "own_vectors"

@@ -14,6 +14,7 @@ import numpy as np
 
 from domain.models import serving
 from domain.models.calibration import Calibration
+from domain.models.dissimilarity import Dissimilarity
 from domain.models.model import SERVED_OUTPUTS, Family, Fitted, ParityError, TrainingRows
 from domain.models.serving import Answers
 from schemas.frames import Bool, Float32, Float64
@@ -27,7 +28,6 @@ _WINDOW_PROBES = 1_000
 #: Rows that are also asked for alone and in small batches.
 _ALONE = 64
 _SMALL_BATCHES = (2, 3, 7)
-_COMPARED = SERVED_OUTPUTS[:2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ def check(
     fitted: Fitted,
     served_graph: bytes,
     calibration: Calibration,
+    unlike: Dissimilarity,
     rows: TrainingRows,
     seed: int,
 ) -> ParityReport:
@@ -94,16 +95,18 @@ def check(
     """
     probes = probes_of(rows, window=fitted.window, seed=seed)
     native = family.predict(native=fitted.native, inputs=probes)
-    expected = native.predicted_pct, calibration.apply(native.log_odds_up)
+    own = probes[:, -1] if fitted.window else probes
+    expected = native.predicted_pct, calibration.apply(native.log_odds_up), unlike.apply(own)
     session = serving.open_session(served_graph)
     found = _ask(session, probes)
     deviation = np.nanstd(rows.target_pct, axis=0)
     limits = (
         RELATIVE * np.abs(native.predicted_pct.astype(np.float64)) + OF_DEVIATION * deviation,
         np.full(expected[1].shape, PROBABILITY),
+        RELATIVE * expected[2] + RELATIVE,
     )
     worst = []
-    for name, want, got, limit in zip(_COMPARED, expected, found[:2], limits, strict=True):
+    for name, want, got, limit in zip(SERVED_OUTPUTS, expected, found, limits, strict=True):
         if got.shape != want.shape:
             raise ParityError(f"{name}: the graph answers {got.shape}, the model {want.shape}")
         difference = np.abs(got.astype(np.float64) - want.astype(np.float64))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import domain.models
-from domain.models import families, parity, serving
+from domain.models import dissimilarity, families, parity, serving
 from domain.models.assembly import assemble
 from domain.models.calibration import Calibration
 from domain.models.model import (
@@ -84,11 +84,13 @@ def test_the_same_training_gives_the_same_bytes(family: Family, fitted: Fitted) 
 
 def test_the_graph_says_what_the_model_says(family: Family, fitted: Fitted) -> None:
     calibration = Calibration(slopes=(0.7, 0.2), intercepts=(0.1, -0.1))
+    unlike = dissimilarity.fit(_rows(1).vectors)
     parity.check(
         family=family,
         fitted=fitted,
-        served_graph=assemble(fitted.graph, calibrated_by=calibration),
+        served_graph=assemble(fitted.graph, calibrated_by=calibration, unlike=unlike),
         calibration=calibration,
+        unlike=unlike,
         rows=_rows(1),
         seed=0,
     )

@@ -14,6 +14,7 @@ import structlog
 from artifacts.store import ArtifactStore
 from db.repositories import checkpoints, jobs, models
 from db.repositories.checkpoints import Checkpoint, Position
+from domain.models import dissimilarity
 from domain.models.assembly import assemble
 from domain.models.calibration import Calibration
 from domain.models.card import ModelCard
@@ -177,7 +178,8 @@ def graph(version: str) -> bytes:
         native_sha256="0" * 64,
     )
     calibration = Calibration(slopes=(1.0,), intercepts=(0.0,))
-    return with_card(assemble(fitted.graph, calibrated_by=calibration), card)
+    unlike = dissimilarity.fit(rows.vectors)
+    return with_card(assemble(fitted.graph, calibrated_by=calibration, unlike=unlike), card)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from domain.models import parity
+from domain.models import dissimilarity, parity
 from domain.models.assembly import assemble
 from domain.models.calibration import Calibration
 from domain.models.model import Fitted, ModelRefusedError, ParityError, TrainingRows
@@ -35,13 +35,19 @@ def fitted(make_rows: Make) -> tuple[Fitted, TrainingRows]:
 def _check(fitted: tuple[Fitted, TrainingRows], graph: bytes) -> parity.ParityReport:
     model, rows = fitted
     return parity.check(
-        family=FAMILY, fitted=model, served_graph=graph, calibration=CALIBRATION, rows=rows, seed=1
+        family=FAMILY,
+        fitted=model,
+        served_graph=graph,
+        calibration=CALIBRATION,
+        unlike=dissimilarity.fit(rows.vectors),
+        rows=rows,
+        seed=1,
     )
 
 
 @pytest.fixture(scope="module")
 def served(fitted: tuple[Fitted, TrainingRows]) -> bytes:
-    return assemble(fitted[0].graph, calibrated_by=CALIBRATION)
+    return assemble(fitted[0].graph, calibrated_by=CALIBRATION, unlike=dissimilarity.fit(fitted[1].vectors))
 
 
 def _sabotaged(graph: bytes, change: Callable[[Any], None]) -> bytes:

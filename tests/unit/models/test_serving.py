@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.models import graph
+from domain.models import dissimilarity, graph
 from domain.models.assembly import assemble
 from domain.models.calibration import Calibration
 from domain.models.card import ModelCard
@@ -48,7 +48,8 @@ def bare(make_rows: Callable[..., TrainingRows]) -> bytes:
         progress=lambda done, text: None,
         cancelled=lambda: False,
     )
-    return assemble(fitted.graph, calibrated_by=Calibration(slopes=(1.0,), intercepts=(0.0,)))
+    calibration = Calibration(slopes=(1.0,), intercepts=(0.0,))
+    return assemble(fitted.graph, calibrated_by=calibration, unlike=dissimilarity.fit(rows.vectors))
 
 
 @pytest.fixture(scope="module")

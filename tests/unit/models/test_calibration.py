@@ -1,0 +1,68 @@
+"""Odds that were too bold become probabilities to believe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from domain.models import calibration
+from domain.models.model import TrainingRows
+
+Make = Callable[..., TrainingRows]
+
+
+def _moves(rows: TrainingRows, log_odds: np.ndarray, *, seed: int = 1) -> TrainingRows:
+    """Let rows rise with the probability that the log-odds say."""
+    chance = np.random.default_rng(seed)
+    rose = chance.random(log_odds.shape) < 1 / (1 + np.exp(-log_odds))
+    return replace(rows, target_pct=np.where(rose, 0.1, -0.1))
+
+
+def test_odds_that_are_three_times_too_bold_are_drawn_back(make_rows: Make) -> None:
+    rows = make_rows(rows=40_000)
+    truth = 0.5 * np.random.default_rng(0).normal(size=(len(rows), 1))
+    rows = _moves(rows, truth)
+    found = calibration.fit(log_odds=(3 * truth).astype(np.float32), rows=rows, horizons=(1,))
+    assert abs(found.slopes[0] - 1 / 3) < 0.03
+    stated = found.apply((3 * truth).astype(np.float32))[:, 0]
+    for low, high in ((0.2, 0.4), (0.4, 0.6), (0.6, 0.8)):
+        inside = (stated > low) & (stated < high)
+        assert abs(stated[inside].mean() - np.mean(rows.target_pct[inside, 0] > 0)) < 0.02
+
+
+def test_odds_that_say_nothing_become_one_half(make_rows: Make) -> None:
+    rows = make_rows(rows=5_000)
+    noise = np.random.default_rng(5).normal(size=(len(rows), 1))
+    rows = _moves(rows, np.zeros((len(rows), 1)))
+    found = calibration.fit(log_odds=noise.astype(np.float32), rows=rows, horizons=(60,))
+    stated = found.apply(noise.astype(np.float32))
+    assert np.abs(stated - 0.5).max() < 0.15
+    assert np.abs(stated - 0.5).mean() < 0.04
+
+
+def test_a_model_that_was_wrong_is_not_turned_around(make_rows: Make) -> None:
+    rows = make_rows(rows=5_000)
+    truth = np.random.default_rng(0).normal(size=(len(rows), 1))
+    rows = _moves(rows, -truth)
+    found = calibration.fit(log_odds=truth.astype(np.float32), rows=rows, horizons=(1,))
+    assert found.slopes == (0.0,)
+
+
+def test_overlapping_outcomes_count_as_few(make_rows: Make) -> None:
+    rows = make_rows(rows=3_000)
+    truth = np.random.default_rng(0).normal(size=(len(rows), 1))
+    rows = _moves(rows, truth)
+    odds = truth.astype(np.float32)
+    slopes = [calibration.fit(log_odds=odds, rows=rows, horizons=(h,)).slopes[0] for h in (1, 60, 1440)]
+    assert slopes == sorted(slopes, reverse=True)
+    assert slopes[-1] < 0.6 * slopes[0]
+
+
+def test_rows_that_did_not_move_or_are_not_known_say_nothing(make_rows: Make) -> None:
+    rows = make_rows(rows=400)
+    odds = np.random.default_rng(0).normal(size=(len(rows), 1)).astype(np.float32)
+    target = np.where(np.arange(400)[:, None] % 2, 0.0, np.nan)
+    found = calibration.fit(log_odds=odds, rows=replace(rows, target_pct=target), horizons=(5,))
+    assert np.all(found.apply(odds) == 0.5)
