@@ -19,6 +19,7 @@ from cli import (
     doctor,
     down,
     dsn,
+    evaluate,
     fingerprint,
     migrate,
     recover,
@@ -67,6 +68,7 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("replay")(replay.replay)
 app.command("recover")(recover.recover)
+app.command("evaluate")(evaluate.evaluate)
 app.command("sql")(sql.sql)
 app.command("dsn")(dsn.dsn)
 app.command("fingerprint")(fingerprint.fingerprint)

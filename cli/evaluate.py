@@ -1,0 +1,407 @@
+"""`tidecast evaluate`: walk forward over recorded candles as production would have, and say how that did."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.answer import give_json, progress, say, show_table
+from cli.evaluation_stages import WiredStages, costs_of, learns_of, strategies_of
+from cli.folder import ConfigOption, JsonOption, settings_for_start
+from cli.replay import FAMILIAR
+from config.ml_config import Settings
+from domain.features.schema import schema_hash
+from domain.models import families as known_families
+from domain.models.model import UnknownFamilyError
+from domain.partitioning import owned_partitions, owned_symbols
+from exchanges.recording import BadRecordingError, RecordedMarket, recorded_files
+from pipeline.feature_stage import FeatureStage
+from runtime.compute import ComputePool
+from runtime.feature_wiring import engine_of, periods_of
+from schemas.frames import MINUTE_MS, Float64
+from training.evaluation.evaluation import BASELINE, Evaluation, Tell, Walk
+from training.evaluation.evaluation import evaluate as walk_forward
+from training.evaluation.history import History, compute_history, feed_batches
+from training.evaluation.report import answer
+from training.evaluation.schedule import Policy, TooShortError
+from training.settings import plan_of
+
+#: Seconds between two lines of progress where no terminal shows a bar.
+_SAY_EVERY_S = 10.0
+#: Share of the time that indicators and vectors take.
+_VECTORS_SHARE = 0.05
+
+
+class StoppedEarlyError(Exception):
+    """The evaluation was asked to end before it was through."""
+
+
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="Folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files.")],
+    horizons: Annotated[
+        str | None, typer.Option("--horizons", help="Minutes ahead, such as 5,15; by default those trained.")
+    ] = None,
+    families: Annotated[
+        str | None,
+        typer.Option(
+            "--families", help="Model families, such as xgboost,last_value; by default the deployment's."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", min=1, help="So many equal folds, instead of the times at which production retrains."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Seeds, such as 1,2,3; by default training.seed.")
+    ] = None,
+    symbols: Annotated[
+        str | None, typer.Option("--symbols", help="Only these, separated by commas or blanks.")
+    ] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="First minute, ISO, UTC.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Minute to stop before, ISO, UTC.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Walk forward over recorded candles, retraining as in production, and report how good the models are."""
+    wanted = _whole_numbers(horizons, "--horizons", least=1)
+    chosen_seeds = _whole_numbers(seeds, "--seeds", least=0)
+    names = _families(families)
+    try:
+        chosen = _symbols(path, symbols)
+        recording = {
+            "symbols": ",".join(chosen),
+            "market.exchange": "simulated",
+            "market.recorded_path": str(path.absolute()),
+            "market.from": from_,
+            "market.to": to,
+            "market.speed": "max",
+            "pipeline.replay": "true",
+            "data.history_days": "0",
+        }
+        settings = settings_for_start(config, recording)
+        candles = _candles(settings)
+        _check_horizons(wanted or settings.training.forecast_horizons, candles)
+        if wanted:
+            settings = settings_for_start(config, {**recording, **_of_horizons(wanted, settings)})
+        settings = _with_families(settings, names)
+        found, seconds = asyncio.run(
+            _evaluated(settings, candles, chosen_seeds or (settings.training.seed,), folds)
+        )
+    except (BadRecordingError, TooShortError) as error:
+        raise OSError(str(error)) from error
+    except StoppedEarlyError as error:
+        if as_json:
+            give_json({"error": str(error), "exit_code": 130})
+        progress.print(str(error), markup=False)
+        raise typer.Exit(130) from None
+    told = answer(found, seconds=seconds)
+    if as_json:
+        give_json(told)
+    else:
+        _show(told)
+
+
+# --- what was asked for ---
+
+
+def _whole_numbers(text: str | None, option: str, *, least: int) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        numbers = sorted({int(word) for word in text.replace(",", " ").split()})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < least:
+        raise typer.BadParameter(
+            f"{text!r}: give whole numbers of at least {least}, separated by commas", param_hint=option
+        )
+    return tuple(numbers)
+
+
+def _families(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    try:
+        for name in names:
+            known_families.check_name(name)
+    except UnknownFamilyError as error:
+        raise typer.BadParameter(str(error), param_hint="--families") from error
+    if not names:
+        raise typer.BadParameter(
+            f"names no family; there is {', '.join(known_families.NAMES)}", param_hint="--families"
+        )
+    return names
+
+
+def _symbols(path: Path, text: str | None) -> list[str]:
+    if not path.is_dir():
+        problem = "is a file" if path.exists() else "does not exist"
+        raise OSError(f"{path} {problem}: PATH names a folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files")
+    recorded = recorded_files(path)
+    if text is None:
+        familiar = [symbol for symbol in FAMILIAR if symbol in recorded]
+        return familiar + sorted(set(recorded) - set(familiar))
+    wanted = text.replace(",", " ").split()
+    if not wanted:
+        raise typer.BadParameter("names no symbol", param_hint="--symbols")
+    if missing := [symbol for symbol in wanted if symbol not in recorded]:
+        raise BadRecordingError(
+            f"{path} has no recording of {', '.join(missing)}; it has {', '.join(sorted(recorded))}"
+        )
+    return wanted
+
+
+def _candles(settings: Settings) -> dict[str, Float64]:
+    market = settings.market
+    assert market.recorded_path is not None
+    recorded = RecordedMarket(
+        market.recorded_path, symbols=settings.symbols, from_ms=market.from_ms, to_ms=market.to_ms
+    )
+    spans = [recorded.span(symbol) for symbol in settings.symbols]
+    first_ms, last_ms = min(first for first, _ in spans), max(last for _, last in spans if last is not None)
+    return {symbol: recorded.candles(symbol, first_ms, last_ms + 1) for symbol in settings.symbols}
+
+
+def _check_horizons(horizons: Sequence[int], candles: dict[str, Float64]) -> None:
+    first_ms = min(int(rows[0, 0]) for rows in candles.values())
+    last_ms = max(int(rows[-1, 0]) for rows in candles.values())
+    minutes = (last_ms - first_ms) // MINUTE_MS + 1
+    if too_long := [horizon for horizon in horizons if horizon >= minutes]:
+        raise TooShortError(
+            f"a horizon of {', '.join(map(str, too_long))} minutes is longer than the history: the recording"
+            f" is {minutes} minutes long; take a longer recording, or a shorter horizon with --horizons"
+        )
+
+
+def _of_horizons(horizons: tuple[int, ...], settings: Settings) -> dict[str, Any]:
+    """Train these horizons; where the one that is traded is not among them, the nearest is."""
+    traded = settings.trading.horizon_minutes
+    nearest = min(horizons, key=lambda horizon: (abs(horizon - traded), horizon))
+    return {
+        "training.forecast_horizons": ",".join(map(str, horizons)),
+        "trading.horizon_minutes": str(nearest),
+    }
+
+
+def _with_families(settings: Settings, names: tuple[str, ...]) -> Settings:
+    """Let the deployment train these families, or those it trains and the baseline."""
+    chosen = names or tuple(dict.fromkeys((*settings.training.installed_model_types, BASELINE)))
+    training = settings.training.model_copy(update={"model_types": chosen})
+    return settings.model_copy(update={"training": training})
+
+
+def _walk(settings: Settings, seeds: tuple[int, ...], folds: int | None) -> Walk:
+    training = settings.training
+    partitions = settings.pipeline.partitions
+    return Walk(
+        families=tuple(training.model_types),
+        horizons=tuple(training.forecast_horizons),
+        seeds=seeds,
+        learns=learns_of(settings),
+        policy=Policy(
+            window_minutes=training.window_size,
+            every_minutes=training.retrain_every_minutes,
+            groups=tuple(
+                owned_symbols(settings.symbols, number, partitions)
+                for number in owned_partitions(settings.symbols, partitions, 0, 1)
+            ),
+            per_symbol=training.per_symbol,
+            folds=folds,
+        ),
+        plan=plan_of(settings, schema_hash=schema_hash(periods_of(settings))),
+        costs=costs_of(settings),
+        trade_horizon=settings.trading.horizon_minutes,
+        strategies=strategies_of(settings),
+    )
+
+
+# --- doing it ---
+
+
+async def _evaluated(
+    settings: Settings, candles: dict[str, Float64], seeds: tuple[int, ...], folds: int | None
+) -> tuple[Evaluation, float]:
+    """Evaluate until done or asked to stop; processes and files are gone then, either way."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    started_s = time.monotonic()
+    with _bar() as tell:
+
+        def told(done: float, text: str) -> None:
+            if stop.is_set():
+                raise StoppedEarlyError("stopped; nothing is left behind, the same command begins anew")
+            tell(done, text)
+
+        work = asyncio.create_task(_work(settings, candles, seeds, folds, told))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if stop.is_set():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            raise StoppedEarlyError("stopped; nothing is left behind, the same command begins anew")
+        return await work, time.monotonic() - started_s
+
+
+async def _work(
+    settings: Settings, candles: dict[str, Float64], seeds: tuple[int, ...], folds: int | None, tell: Tell
+) -> Evaluation:
+    history = await asyncio.to_thread(
+        _history, settings, candles, lambda done: tell(_VECTORS_SHARE * done, "indicators and vectors")
+    )
+    candles.clear()
+    walk = _walk(settings, seeds, folds)
+    with tempfile.TemporaryDirectory(prefix="tidecast-evaluate-") as scratch:
+        async with ComputePool(max_workers=settings.system.max_concurrent_workers) as compute:
+            return await walk_forward(
+                history,
+                walk,
+                stages=WiredStages(settings, walk.strategies),
+                compute=compute,
+                scratch=Path(scratch),
+                tell=lambda done, text: tell(_VECTORS_SHARE + (1.0 - _VECTORS_SHARE) * done, text),
+            )
+
+
+def _history(settings: Settings, candles: dict[str, Float64], tell: Callable[[float], None]) -> History:
+    engine = engine_of(settings, settings.symbols)
+    stage = FeatureStage(
+        symbols=settings.symbols, owned=settings.symbols, references=engine.references, engine=engine
+    )
+    batches = list(feed_batches(candles, settings.symbols, batch_minutes=settings.pipeline.max_batch_minutes))
+    return compute_history(stage, batches, tell=tell)
+
+
+class _bar:  # noqa: N801 - used as a function
+    """Shows how far it is: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("evaluate"),
+            BarColumn(),
+            TextColumn("{task.percentage:5.1f}%  {task.fields[told]}"),
+            TimeElapsedColumn(),
+            console=progress,
+        )
+        self._task = self._bar.add_task("evaluate", total=1.0, told="starting")
+        self._said_s = time.monotonic()
+
+    def __enter__(self) -> Tell:
+        self._bar.start()
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _tell(self, done: float, text: str) -> None:
+        self._bar.update(self._task, completed=done, told=text)
+        if not progress.is_terminal and time.monotonic() - self._said_s > _SAY_EVERY_S:
+            self._said_s = time.monotonic()
+            progress.print(f"evaluate {100 * done:5.1f}%  {text}", markup=False)
+
+
+# --- telling ---
+
+
+def _show(told: dict[str, Any]) -> None:
+    say(f"Walk-forward from {told['span']['from']} to {told['span']['to']}: {told['verdict']}")
+    show_table(
+        [
+            "family",
+            "minutes ahead",
+            "n",
+            "rmse %",
+            "mae %",
+            "skill %",
+            "accuracy",
+            "95 %",
+            "ic",
+            "brier",
+            "ece",
+            "in 80 %",
+            "in 95 %",
+            "evidence",
+        ],
+        [
+            (
+                family,
+                horizon,
+                each["n"],
+                _number(each["rmse"], 4),
+                _number(each["mae"], 4),
+                _number(100 * each["skill"], 2),
+                _number(each["accuracy"], 4),
+                "-".join(_number(bound, 3) for bound in each["accuracy_ci"]),
+                _number(each["ic"], 4),
+                _number(each["brier"], 4),
+                _number(each["ece"], 4),
+                _number(100 * each["coverage"]["80"], 1),
+                _number(100 * each["coverage"]["95"], 1),
+                "yes" if each["evidence"] else "no",
+            )
+            for family, all_of_it in told["families"].items()
+            for horizon, each in all_of_it["horizons"].items()
+        ],
+        title="the newest trained model, promoted or not",
+    )
+    show_table(
+        [
+            "family",
+            "models",
+            "minutes ahead",
+            "trades",
+            "return %",
+            "sharpe",
+            "sortino",
+            "drawdown %",
+            "turnover/day",
+            "coin flip %",
+            "p",
+            "deflated sharpe",
+        ],
+        [
+            (
+                family,
+                way,
+                horizon,
+                each["trades"],
+                _number(each["return_pct"], 2),
+                _number(each["sharpe"], 2),
+                _number(each["sortino"], 2),
+                _number(each["max_drawdown_pct"], 2),
+                _number(each["turnover_per_day"], 2),
+                _number(each["coin_flip_pct"], 2),
+                _number(each["coin_flip_p"], 3),
+                _number(each["deflated_sharpe"], 3),
+            )
+            for family, all_of_it in told["families"].items()
+            for way in ("served", "always")
+            for horizon, each in all_of_it[way]["pnl_by_horizon"].items()
+            if each["trades"]
+        ],
+        title="trades after fees and slippage;"
+        f" holding earned {told['buy_and_hold']['total_return_pct']:.2f} %",
+    )
+    promoted = sum(each["promoted"] for each in told["trainings"])
+    say(
+        f"{len(told['trainings'])} models trained, {promoted} promoted; {told['trials']} trials, deflated"
+        f" Sharpe {_number(told['deflated_sharpe'], 3) or 'unknown'}, probability of backtest overfitting"
+        f" {_number(told['pbo'], 3) or 'unknown'}; {told['seconds']} s"
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or value != value else f"{value:.{digits}f}"

@@ -1,0 +1,1 @@
+"""Walk-forward evaluation over recorded candles, through the stages and trainings of production."""
