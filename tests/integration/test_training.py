@@ -196,7 +196,7 @@ async def test_a_training_leaves_a_model_in_production_its_batch_and_its_files(
     assert batch["is_production"]
     assert batch["promoted"]
     assert batch["rmse"] < batch["baseline_rmse"]
-    assert batch["accuracy"] > 0.65
+    assert batch["accuracy"] > 0.6
     assert batch["created_at"].timestamp() * 1000 == _minute(1401)
     served = ServedModel.from_bytes(
         trainer.store.read(model.artifact_path, sha256=model.artifact_sha256),
