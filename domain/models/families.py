@@ -7,9 +7,9 @@ from importlib import import_module
 
 from domain.models.model import Family, UnknownFamilyError
 
-NAMES: tuple[str, ...] = ("last_value", "ridge", "xgboost")
+NAMES: tuple[str, ...] = ("ensemble", "last_value", "ridge", "xgboost")
 #: Those that usually learn all horizons at once, and those that look back.
-JOINT = frozenset({"last_value", "ridge"})
+JOINT = frozenset({"ensemble", "last_value", "ridge"})
 LOOKING_BACK: frozenset[str] = frozenset()
 
 

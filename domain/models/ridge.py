@@ -138,7 +138,7 @@ class Ridge:
         checkpoints: Checkpoints | None = None,
     ) -> Fitted:
         """Solve all heads; nothing is random, and it takes a second, so there is nothing to go on from."""
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         chosen = RidgeSettings.of(settings)
         limits = np.array([_limit(train, column, chosen) for column in range(train.horizons)])
