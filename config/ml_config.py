@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from config.allowed import allowed
 from config.base import SYMBOL_PATTERN, ExchangeAlias, Symbol
 from config.cross_checks import WITHOUT_REPEATS, broken_rules, repeats_in
+from config.drift import DriftSettings
 from config.errors import EX_CONFIG, ConfigurationError, Mistake
 from config.keys import KnownKeys, known_keys
 from config.market import Exchange, MarketSettings, ServerSettings
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     forecasting: ForecastSettings = Field(default_factory=ForecastSettings)
     monitoring: MonitorSettings = Field(default_factory=MonitorSettings)
+    drift: DriftSettings = Field(default_factory=DriftSettings)
     trading: TradingSettings = Field(default_factory=TradingSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     servers: ServerSettings = Field(default_factory=ServerSettings)

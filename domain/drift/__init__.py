@@ -1,1 +1,1 @@
-"""Is the market still the one that the models learned from, and are they still right about it?"""
+"""Whether the market is still the one that the models learned from, and they are still right about it."""

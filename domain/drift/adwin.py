@@ -1,4 +1,4 @@
-"""ADWIN: has the mean of a bounded sequence changed, at whatever time scale?"""
+"""ADWIN: tells that the mean of a bounded sequence has changed, at whatever time scale."""
 
 from __future__ import annotations
 

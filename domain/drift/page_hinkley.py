@@ -1,4 +1,4 @@
-"""Page-Hinkley: has the mean of a sequence risen?"""
+"""Page-Hinkley: tells that the mean of a sequence has risen."""
 
 from __future__ import annotations
 
