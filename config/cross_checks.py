@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from config.sections import INSTALLED_FAMILIES
+from config.sections import ENSEMBLE_MEMBERS, INSTALLED_FAMILIES
 
 if TYPE_CHECKING:
     from config.ml_config import Settings
@@ -88,9 +88,13 @@ def _families(settings: Settings) -> Iterator[Broken]:
 
 def _weights(settings: Settings) -> Iterator[Broken]:
     weights = settings.inference.ensemble_weights
-    if strangers := sorted(set(weights) - set(settings.training.model_types)):
+    known: set[str] = set(settings.training.model_types)
+    if "ensemble" in known:
+        known = known - {"ensemble"} | set(ENSEMBLE_MEMBERS)
+    if strangers := sorted(set(weights) - known):
         keys = ("inference.ensemble_weights", "training.model_types")
-        yield keys, f"no such model family in training.model_types: {', '.join(map(repr, strangers))}"
+        there = _listed(tuple(sorted(known)))
+        yield keys, f"no such model family here: {', '.join(map(repr, strangers))}; there is {there}"
     if weights and not any(weights.values()):
         yield ("inference.ensemble_weights",), "at least one weight must be more than 0"
 

@@ -15,7 +15,9 @@ from config.base import AtLeastTwo, Count, Fraction, NotNegative, Positive, Sect
 
 ModelFamily = Literal["xgboost", "lstm", "ensemble"]
 #: Families that this version can train and serve.
-INSTALLED_FAMILIES: tuple[ModelFamily, ...] = ("xgboost",)
+INSTALLED_FAMILIES: tuple[ModelFamily, ...] = ("xgboost", "ensemble")
+#: Families that an ensemble may be made of.
+ENSEMBLE_MEMBERS = ("xgboost", "lstm", "ridge")
 Regime = Literal["trending", "ranging", "volatile"]
 Horizon = Annotated[int, Field(ge=1, le=10_080)]
 Horizons = Annotated[tuple[Horizon, ...], Field(min_length=1, max_length=32)]
@@ -104,7 +106,8 @@ class TrainingSettings(Section):
     )
     model_types: Annotated[tuple[ModelFamily, ...], Field(min_length=1)] = Field(
         ("xgboost",),
-        description="Model families. 'lstm' and 'ensemble' are accepted, and left out until installed.",
+        description="Model families: 'xgboost', 'lstm', and 'ensemble' of several; what is not installed is"
+        " left out.",
     )
     batch_size: Count = Field(1000, description="Rows in one batch of families that learn in batches.")
     max_epochs: Count = Field(100, description="Passes over the data, for families that learn in passes.")
@@ -121,6 +124,11 @@ class TrainingSettings(Section):
     joint_horizons: Literal["family", "always", "never"] = Field(
         "family",
         description="One model for all horizons at once: as is usual for the model family, always, or never.",
+    )
+    ensemble_weighting: Literal["skill", "stacked", "equal"] = Field(
+        "skill",
+        description="How an ensemble weighs its members: by their skill in validation, by least squares on"
+        " what models of earlier rows say of later ones (takes four times as long), or equally.",
     )
     lookback_minutes: Annotated[int, Field(ge=2, le=1440)] = Field(
         60, description="Minutes that families which look back are shown, the newest one included."
@@ -151,7 +159,9 @@ class InferenceSettings(Section):
         60, description="Confidence, 0 to 100, below which a signal is WAIT."
     )
     ensemble_weights: Mapping[str, NotNegative] = Field(
-        default_factory=dict, description="Weight of each model family's vote; empty means equal weights."
+        default_factory=dict,
+        description="Weight of each model family in an ensemble; empty leaves it to"
+        " training.ensemble_weighting.",
     )
     dissimilarity_limit: Positive = Field(
         1.0,

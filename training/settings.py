@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from config.ml_config import Settings
+from config.sections import ENSEMBLE_MEMBERS
 from domain.evaluation.walk_forward import DEFAULT_EMBARGO_MINUTES
 from domain.features import schema
 from domain.models import families
@@ -78,21 +79,30 @@ def plan_of(settings: Settings, *, schema_hash: str) -> TrainingPlan:
     """
     training = settings.training
     keeps_all = settings.pipeline.replay and not settings.data.retention_in_replay
+    own = {
+        "xgboost": {
+            "rounds": training.rounds,
+            "max_depth": training.max_depth,
+            "learning_rate": training.learning_rate,
+            "subsample": training.subsample,
+            "early_stopping_patience": training.early_stopping_patience,
+            "threads": training.threads,
+        },
+    }
     return TrainingPlan(
         symbols=settings.symbols,
         schema_hash=schema_hash,
-        family_settings={
-            "xgboost": {
-                "rounds": training.rounds,
-                "max_depth": training.max_depth,
-                "learning_rate": training.learning_rate,
-                "subsample": training.subsample,
-                "early_stopping_patience": training.early_stopping_patience,
-                "threads": training.threads,
-            }
-        },
+        family_settings={**own, "ensemble": _ensemble(settings, own)},
         validation_fraction=training.validation_split,
         seed=training.seed,
         activation_delay_minutes=training.activation_delay_minutes,
         history_minutes=None if keeps_all else settings.data.retention_days * 24 * 60,
     )
+
+
+def _ensemble(settings: Settings, own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    given = settings.inference.ensemble_weights
+    weights = {name: weight for name, weight in given.items() if name in ENSEMBLE_MEMBERS and weight > 0}
+    # what is asked for by weight and cannot be trained here is refused by name, not left out
+    chosen = {"members": sorted(weights), "weights": weights} if weights else {}
+    return {"weighting": settings.training.ensemble_weighting, **own, **chosen}

@@ -99,8 +99,8 @@ def test_a_file_in_the_documents_spelling_loads(tmp_path: Path) -> None:
     assert settings.features.rsi_period == 9
     assert settings.monitoring.alert_thresholds.stale_data == 60
     assert settings.system.log_level == "debug"
-    assert settings.training.installed_model_types == ("xgboost",)
-    assert "lstm, ensemble not installed" in settings.notices()[0]
+    assert settings.training.installed_model_types == ("xgboost", "ensemble")
+    assert "lstm not installed" in settings.notices()[0]
 
 
 def test_default_toml_is_what_the_writer_writes_and_equals_the_code() -> None:
@@ -155,6 +155,13 @@ def test_the_environment_holds_lists_tables_and_truth_values() -> None:
     assert settings.servers.postgres_url is not None
     assert settings.servers.postgres_url.get_secret_value() == "postgresql://me:pw@db/tidecast"
     assert settings.data.retention_days == 30
+
+
+def test_weights_may_name_any_member_where_there_is_an_ensemble() -> None:
+    settings = load(
+        None, {}, {"training.model_types": ["ensemble"], "inference.ensemble_weights": {"ridge": 1}}
+    )
+    assert settings.inference.ensemble_weights == {"ridge": 1}
 
 
 def test_none_among_the_overrides_counts_as_not_given() -> None:
@@ -228,6 +235,10 @@ def test_the_exit_code_is_that_of_a_wrong_configuration() -> None:
         ({"training.model_types": ["lstm"]}, "training.model_types"),
         ({"training.model_types": ["xgbost"]}, "training.model_types"),
         ({"inference.ensemble_weights": {"lstm": 1}}, "inference.ensemble_weights"),
+        (
+            {"training.model_types": ["ensemble"], "inference.ensemble_weights": {"ensemble": 1}},
+            "inference.ensemble_weights",
+        ),
         ({"inference.ensemble_weights": {"xgboost": 0}}, "inference.ensemble_weights"),
         ({"inference.confidence_threshold": 101}, "inference.confidence_threshold"),
         ({"forecasting.horizons": [60, 5]}, "forecasting.horizons"),
