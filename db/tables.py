@@ -202,6 +202,23 @@ _ALL = (
         """,
         key="symbol, from_at, to_at, created_at",
     ),
+    _table(
+        "driftChecks",
+        """
+        at timestamptz, train_at timestamptz, value double precision, threshold double precision,
+        forecast_horizon integer, drifted boolean, symbol varchar(20), kind varchar(20), subject varchar(50),
+        statistic varchar(20), reaction varchar(100), written_at timestamptz
+        """,
+        key="at, symbol, kind, subject, forecast_horizon, statistic",
+    ),
+    _table(
+        "anomalies",
+        """
+        timestamp timestamptz, value double precision, threshold double precision, created_at timestamptz,
+        symbol varchar(20), kind varchar(20), written_at timestamptz
+        """,
+        key="symbol, timestamp, kind",
+    ),
 )
 
 TABLES: Mapping[str, Table] = MappingProxyType({table.name: table for table in _ALL})
