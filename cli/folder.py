@@ -16,6 +16,7 @@ import typer
 from config.errors import ConfigurationError, Mistake
 from config.ml_config import Check, Settings, load
 from db.migrate import pending
+from runtime.causality import check_causality
 from runtime.directory import Directory, DirectoryError
 from runtime.extra_indicators import check_extra_indicators
 from runtime.servers import check_servers, postgres_for
@@ -78,15 +79,24 @@ _ABSENT = (
 )
 
 
-def settings_for_start(config: Path | None, overrides: dict[str, Any]) -> Settings:
+def settings_for_start(config: Path | None, overrides: dict[str, Any], *, gated: bool = True) -> Settings:
     """Load the settings for a new start: defaults, file, environment, command line.
+
+    Parameters
+    ----------
+    config, overrides
+        See `config.ml_config.load`.
+    gated
+        Whether an added indicator that changes its past is a mistake; else the caller tells.
 
     Raises
     ------
     config.errors.ConfigurationError
         With every mistake at once.
     """
-    checks = (check_extra_indicators, lambda settings: check_servers(settings.servers))
+    checks: list[Check] = [check_extra_indicators, lambda settings: check_servers(settings.servers)]
+    if gated:
+        checks.append(check_causality)
     return _loaded(config, overrides, checks)
 
 

@@ -15,6 +15,7 @@ from typer._click.exceptions import ClickException
 from cli import (
     backfill,
     bench,
+    check_features,
     dead_letters,
     doctor,
     down,
@@ -75,6 +76,7 @@ app.command("fingerprint")(fingerprint.fingerprint)
 app.command("migrate")(migrate.migrate)
 app.command("backfill")(backfill.backfill)
 app.command("bench")(bench.bench)
+app.command("check-features")(check_features.check_features)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 #: Errors whose message says all that the user needs; anything else is a defect and shows its trace.

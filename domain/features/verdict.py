@@ -86,12 +86,11 @@ class Verdict:
 
     @property
     def explanation(self) -> str:
-        """Say in a sentence what was seen; empty where nothing was wrong."""
-        if self.reason is Reason.FAILS:
-            return f"it cannot be computed: {self.detail}"
-        if self.reason is None or self.evidence is None:
+        """Say what was seen, as the rest of a sentence that begins with the name; empty if all is well."""
+        if self.reason is None:
             return ""
-        return f"it {self.reason}: {_seen(self.reason, self.evidence)}"
+        seen = self.detail if self.evidence is None else _seen(self.reason, self.evidence)
+        return f"{self.reason}: {seen}"
 
     @property
     def remedy(self) -> str:
@@ -105,7 +104,7 @@ class Verdict:
     def __str__(self) -> str:
         if self.is_causal:
             return f"{self.name} is causal" if self.has_values else f"{self.name} gives no values here"
-        return f"{self.name}: {self.explanation}. {self.remedy}"
+        return f"{self.name} {self.explanation}. {self.remedy}"
 
 
 _REMEDIES = {

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from domain.features.benchmarks import random_walk
+from domain.features.built_in_subjects import vector_and_chart
+from domain.features.causality import check
+from domain.features.cuts import Market
 from domain.features.engine import FeatureEngine
 from domain.features.history import compute_history
-from domain.features.schema import FEATURES, NAMES
+from domain.features.schema import FEATURES, INDICATOR_COLUMNS, NAMES
+from domain.features.verdict import Verdict
+from runtime import proving_market
 from schemas.frames import MINUTE_MS
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "ADAUSDT", "XRPUSDT")
@@ -76,6 +81,58 @@ def other_scale(candles: np.ndarray) -> dict[str, np.ndarray]:
     return run(candles * np.array([2.0**-9] * 4 + [2.0**11]))
 
 
+def engine_for_trouble() -> FeatureEngine:
+    symbols = proving_market.SYMBOLS
+    return FeatureEngine(symbols=symbols, references=symbols[:3], leader=symbols[0])
+
+
+@pytest.fixture(scope="module")
+def trouble() -> Market:
+    """Gaps, halts, quiet minutes, crashes and surges."""
+    return proving_market.proving_market(3_000)
+
+
+@pytest.fixture(scope="module")
+def verdicts(trouble: Market) -> dict[str, Verdict]:
+    return {each.column: each for each in check(vector_and_chart(engine_for_trouble), trouble, cuts=24)}
+
+
+@pytest.fixture(scope="module")
+def troubled(trouble: Market) -> dict[str, np.ndarray]:
+    rows = compute_history(
+        engine_for_trouble(),
+        open_time_ms={name: history.open_time_ms for name, history in trouble.items()},
+        ohlcv={name: history.ohlcv for name, history in trouble.items()},
+    )
+    return {name: part.vector for name, part in rows.items()}
+
+
+@pytest.fixture(scope="module")
+def live(trouble: Market) -> dict[str, np.ndarray]:
+    """Vectors of the same candles, given as they come: a minute at a time, through two restarts."""
+    engine = engine_for_trouble()
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in trouble}
+    minutes = np.unique(np.concatenate([history.open_time_ms for history in trouble.values()]))
+    for number, minute in enumerate(minutes):
+        rows = {
+            name: int(np.searchsorted(history.open_time_ms, minute))
+            for name, history in trouble.items()
+            if minute in history.open_time_ms
+        }
+        vectors = engine.advance(
+            symbol_index=np.array([engine.symbols.index(name) for name in rows], np.int32),
+            open_time_ms=np.full(len(rows), minute),
+            ohlcv=np.array([trouble[name].ohlcv[row] for name, row in rows.items()]),
+            closed_to_ms=int(minute),
+        ).vector
+        for name, vector in zip(rows, vectors, strict=True):
+            parts[name].append(vector)
+        if number in (700, 2_100):
+            saved, engine = engine.snapshot(), engine_for_trouble()
+            engine.restore(saved)
+    return {name: np.array(part) for name, part in parts.items()}
+
+
 def column(vectors: dict[str, np.ndarray], name: str) -> np.ndarray:
     return np.concatenate([vectors[symbol][:, NAMES.index(name)] for symbol in SYMBOLS])
 
@@ -104,6 +161,27 @@ def test_another_future_changes_nothing_before_it(
     name: str, whole: dict[str, np.ndarray], other_future: dict[str, np.ndarray]
 ) -> None:
     assert columns(whole, name)[:CUT].tobytes() == columns(other_future, name)[:CUT].tobytes()
+
+
+@EVERY
+def test_the_causality_gate_lets_it_through(name: str, verdicts: dict[str, Verdict]) -> None:
+    assert str(verdicts[name]) == f"vector and chart (column {name}) is causal"
+
+
+@pytest.mark.parametrize("name", INDICATOR_COLUMNS)
+def test_the_causality_gate_lets_the_charts_column_through(name: str, verdicts: dict[str, Verdict]) -> None:
+    assert verdicts[f"chart.{name}"].is_causal
+    assert verdicts[f"chart.{name}"].has_values
+
+
+@EVERY
+def test_minute_by_minute_it_has_the_bits_of_the_whole_history(
+    name: str, troubled: dict[str, np.ndarray], live: dict[str, np.ndarray]
+) -> None:
+    number = NAMES.index(name)
+
+    for symbol, vectors in troubled.items():
+        assert live[symbol][:, number].tobytes() == vectors[:, number].tobytes()
 
 
 @EVERY

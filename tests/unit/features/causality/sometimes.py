@@ -50,6 +50,14 @@ def peeks_only_in_quiet_minutes(f: pd.DataFrame) -> pd.Series:
     return peek_where(f, f.volume == 0)
 
 
+def fills_quiet_minutes_from_behind(f: pd.DataFrame) -> pd.Series:
+    return f.volume.where(f.volume > 0).bfill()
+
+
+def interpolates_quiet_minutes(f: pd.DataFrame) -> pd.Series:
+    return f.volume.where(f.volume > 0).interpolate()
+
+
 def peeks_only_when_the_future_is_wild(f: pd.DataFrame) -> pd.Series:
     ahead = f.close.shift(-1) / f.close - 1
     return f.close.where(~(ahead.abs() > 0.1), 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +13,10 @@ import pandas as pd
 import pytest
 
 from domain.features.added_subjects import own_function, user_indicator
-from domain.features.causality import EXACT, PANDAS, Subject, check
+from domain.features.built_in_subjects import indicator_file, vector_and_chart
+from domain.features.causality import EXACT, PANDAS, Columns, Subject, check
 from domain.features.cuts import History, Market, choose_cuts, cut_market, with_other_future
+from domain.features.engine import FeatureEngine
 from domain.features.user_indicators import known_names
 from domain.features.verdict import Reason, Verdict
 from runtime.proving_market import SYMBOLS, proving_market
@@ -36,7 +39,6 @@ LOOKS_BACK = (
         "vwma",
         "willr",
         "aroon",
-        "psar",
         "obv",
         "vwap",
         "macd",
@@ -87,7 +89,7 @@ def test_a_leak_is_refused_by_its_name(name: str) -> None:
     verdict = only(judge(LEAKS[name], LONG_MARKET if name in FAR else MARKET, cuts))
 
     assert verdict.reason is Reason.CHANGES_PAST
-    assert str(verdict).startswith(f"{name}: it changes its past: ")
+    assert str(verdict).startswith(f"{name} changes its past: ")
 
 
 def test_there_are_far_more_than_twenty_leaks() -> None:
@@ -328,3 +330,35 @@ def test_the_market_has_every_kind_of_trouble() -> None:
         assert history.ohlcv[:, 4].max() > 50 * np.median(history.ohlcv[:, 4])
     quiet: History = LONG_MARKET["HBARUSDT"]
     assert (quiet.ohlcv[:, 4] == 0).sum() > 30
+
+
+def test_built_in_features_that_saw_the_leaders_same_minute_would_be_refused_by_name() -> None:
+    symbols = SYMBOLS[:3]
+
+    def compute(market: Market) -> dict[str, Columns]:
+        # The leader's candles are handed in a minute too early.
+        leader = market["BTCUSDT"]
+        early = History(open_time_ms=leader.open_time_ms - MINUTE_MS, ohlcv=leader.ohlcv)
+        return honest_engine({**market, "BTCUSDT": early})
+
+    built_in = vector_and_chart(lambda: FeatureEngine(symbols=symbols, references=symbols, leader="BTCUSDT"))
+    honest_engine = built_in.fresh()
+    verdicts = check(replace(built_in, fresh=lambda: compute), MARKET, cuts=6)
+    refused = {each.column: each.reason for each in verdicts if not each.is_causal}
+
+    assert {"leader_return_1", "leader_beta", "breadth_1", "market_return_15"} <= set(refused)
+    assert set(refused.values()) == {Reason.SAME_MINUTE}
+    assert all(name.startswith(("leader_", "breadth_", "market_", "relative_")) for name in refused)
+
+
+def test_an_average_that_starts_at_the_whole_mean_is_caught_in_a_rule_of_one_candle_at_a_time() -> None:
+    honest_rule = indicator_file("ema").fresh()
+
+    def compute(market: Market) -> dict[str, Columns]:
+        mean = {name: history.ohlcv[:, 3].mean() for name, history in market.items()}
+        columns = honest_rule(market)
+        return {name: {"ema": part["ema"] + 1e-13 * mean[name]} for name, part in columns.items()}
+
+    subject = replace(indicator_file("ema"), fresh=lambda: compute)
+
+    assert only(check(subject, MARKET, cuts=4)).reason is Reason.CHANGES_PAST

@@ -111,14 +111,6 @@ def fills_the_start_from_behind(f: pd.DataFrame) -> pd.Series:
     return f.close.rolling(20).mean().bfill()
 
 
-def fills_quiet_minutes_from_behind(f: pd.DataFrame) -> pd.Series:
-    return f.volume.where(f.volume > 0).bfill()
-
-
-def interpolates_quiet_minutes(f: pd.DataFrame) -> pd.Series:
-    return f.volume.where(f.volume > 0).interpolate()
-
-
 def bases_the_index_on_a_later_candle(f: pd.DataFrame) -> pd.Series:
     return f.close / f.close.iloc[min(350, len(f) - 1)]
 
