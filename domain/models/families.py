@@ -7,10 +7,12 @@ from importlib import import_module
 
 from domain.models.model import Family, UnknownFamilyError
 
-NAMES: tuple[str, ...] = ("ensemble", "last_value", "ridge", "xgboost")
+NAMES: tuple[str, ...] = ("ensemble", "last_value", "lstm", "ridge", "xgboost")
 #: Those that usually learn all horizons at once, and those that look back.
-JOINT = frozenset({"ensemble", "last_value", "ridge"})
-LOOKING_BACK: frozenset[str] = frozenset()
+JOINT = frozenset({"ensemble", "last_value", "lstm", "ridge"})
+LOOKING_BACK = frozenset({"lstm"})
+#: The library of a family that does not come with the program, and how it is installed.
+_EXTRAS = {"lstm": ("torch", "pip install 'tidecast[deep]'")}
 
 
 def check_name(name: str) -> None:
@@ -33,8 +35,16 @@ def load(name: str) -> Family:
     Raises
     ------
     UnknownFamilyError
-        If there is none.
+        If there is none, or its library is not installed.
     """
     check_name(name)
-    family: Family = import_module(f"domain.models.{name}").FAMILY
+    library, remedy = _EXTRAS.get(name, ("", ""))
+    try:
+        family: Family = import_module(f"domain.models.{name}").FAMILY
+    except ModuleNotFoundError as error:
+        if not library or error.name != library:
+            raise
+        raise UnknownFamilyError(
+            f"the model family {name!r} needs {library}, which is not installed: {remedy}"
+        ) from error
     return family
