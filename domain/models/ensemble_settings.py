@@ -6,7 +6,6 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib.util import find_spec
 from typing import Any
 
 from domain.models import families
@@ -17,8 +16,6 @@ MEMBERS = ("xgboost", "lstm", "ridge")
 WEIGHTINGS = ("skill", "stacked", "equal")
 #: No members: the ensemble itself, and the no-change forecast, to which all weight that is left over belongs.
 NEVER_MEMBERS = frozenset({"ensemble", "last_value"})
-#: Libraries that come with an extra of this program only.
-_NEEDS = {"lstm": "torch"}
 _FOLDS = range(2, 11)
 
 
@@ -79,23 +76,16 @@ class EnsembleSettings:
 
 def default_members() -> tuple[str, ...]:
     """Name those of `MEMBERS` that this installation can train."""
-    return tuple(name for name in MEMBERS if name in families.NAMES and not _lacks(name))
-
-
-def _lacks(name: str) -> str | None:
-    needed = _NEEDS.get(name)
-    return needed if needed is not None and find_spec(needed) is None else None
+    return tuple(name for name in MEMBERS if families.is_installed(name))
 
 
 def _wrong_members(members: tuple[Any, ...], possible: set[str]) -> list[str]:
-    wrong = []
-    for name in members:
-        if name not in possible:
-            wrong.append(
-                f"{name!r} cannot be a member{_hint(name, possible)}; {', '.join(sorted(possible))} can"
-            )
-        elif lacking := _lacks(name):
-            wrong.append(f"member {name!r} needs {lacking}: pip install 'tidecast[deep]'")
+    can = ", ".join(sorted(possible))
+    wrong = [
+        f"{name!r} cannot be a member{_hint(name, possible)}; {can} can"
+        for name in members
+        if name not in possible
+    ]
     if not members or len(set(members)) < len(members):
         wrong.append(f"members = {list(members)!r} must name at least one family, each once")
     return wrong

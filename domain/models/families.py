@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from importlib.util import find_spec
 
 from domain.models.model import Family, UnknownFamilyError
 
 NAMES: tuple[str, ...] = ("ensemble", "last_value", "lstm", "ridge", "xgboost")
 #: Those that usually learn all horizons at once, and those that look back.
 JOINT = frozenset({"ensemble", "last_value", "lstm", "ridge"})
-LOOKING_BACK = frozenset({"lstm"})
+LOOKING_BACK = frozenset({"ensemble", "lstm"})
 #: The library of a family that does not come with the program, and how it is installed.
 _EXTRAS = {"lstm": ("torch", "pip install 'tidecast[deep]'")}
 
@@ -27,6 +28,12 @@ def check_name(name: str) -> None:
         near = difflib.get_close_matches(name, NAMES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownFamilyError(f"no model family {name!r}, there is {', '.join(NAMES)}{hint}")
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether the family's library is there, without loading it."""
+    library, _ = _EXTRAS.get(name, ("", ""))
+    return not library or find_spec(library) is not None
 
 
 def load(name: str) -> Family:
