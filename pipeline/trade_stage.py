@@ -10,13 +10,14 @@ import numpy as np
 
 from domain.trading.book import TradeBook
 from domain.trading.costs import Costs
-from domain.trading.signals import Signal, direction_of, profit_likelihood
+from domain.trading.likelihood import TakeProfitRates
+from domain.trading.signals import Signal, direction_of
 from domain.trading.trade import Candle, Exits, Trade
 from domain.trading.true_range import AverageTrueRange
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import Rows, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
-from schemas.frames import MINUTE_MS, NULL_MS, Bool, PredictionFrame, Reason
+from schemas.frames import MINUTE_MS, NULL_MS, Bool, Float64, Int64, PredictionFrame, Reason
 
 TABLE = "tradeSimulations"
 
@@ -58,7 +59,7 @@ class TradeStage:
     """
 
     name = "trade"
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -75,9 +76,17 @@ class TradeStage:
         self._symbols = SymbolIndex(symbols)
         self._strategies = tuple(strategies)
         self._costs = costs or Costs()
-        exits = exits or Exits()
+        self._exits = exits = exits or Exits()
         self._enabled = enabled
         self._books = [TradeBook(costs=self._costs, exits=exits) for _ in strategies]
+        self._rates = [
+            TakeProfitRates(
+                symbols=len(self._symbols),
+                horizon_minutes=strategy.horizon_minutes,
+                slippage_bps=self._costs.slippage_bps,
+            )
+            for strategy in strategies
+        ]
         self._ranges = [AverageTrueRange() for _ in self._symbols.symbols]
         self._last_minute = np.full(len(self._symbols), -1, np.int64)
         self._settings = {
@@ -93,38 +102,89 @@ class TradeStage:
         minute = batch.open_time_ms // MINUTE_MS
         require_new_minutes(self._symbols, position, minute, self._last_minute)
 
+        atr_pct, warm = self._reach(position, batch.ohlcv)
+        asks = [self._asks(batch, strategy) & warm for strategy in self._strategies]
+        likelihood = [
+            self._likelihood(batch, position, minute, strategy, ask, atr_pct, rates)
+            for strategy, ask, rates in zip(self._strategies, asks, self._rates, strict=True)
+        ]
         touched: list[dict[tuple[str, int], Trade]] = [{} for _ in self._books]
-        asks = [self._asks(batch, strategy) for strategy in self._strategies]
+        acts = [ask.tolist() for ask in asks]
         times, candles, places = batch.open_time_ms.tolist(), batch.ohlcv.tolist(), position.tolist()
         for i, place in enumerate(places):
             symbol = self._symbols.symbols[place]
             open_, high, low, close, _ = candles[i]
-            reach = self._ranges[place]
-            reach.update(high, low, close)
-            for book, ask, strategy, changed in zip(
-                self._books, asks, self._strategies, touched, strict=True
-            ):
+            for k, (book, changed) in enumerate(zip(self._books, touched, strict=True)):
                 if book.has(symbol):
                     candle = Candle(open_time_ms=times[i], open=open_, high=high, low=low, close=close)
                     for trade in book.on_candle(symbol, candle):
                         changed[symbol, trade.signal.created_at_ms] = trade
-                if ask[i] and reach.is_warm:
-                    signal = self._signal(batch, i, strategy, reach.percent)
+                if acts[k][i]:
+                    signal = self._signal(batch, i, self._strategies[k], atr_pct[i], likelihood[k][i])
                     if signal is not None:
                         book.on_signal(symbol, signal)
         np.maximum.at(self._last_minute, position, minute)
         return StepResult(rows=self._rows(touched), event_time_ms=batch.complete_to_ms)
 
-    def _asks(self, batch: PredictionFrame, strategy: Strategy) -> list[bool]:
+    def _reach(self, position: Int64, ohlcv: Float64) -> tuple[Float64, Bool]:
+        """Tell how far candles reach as of each row, and whether that is known."""
+        percent, warm = np.empty(len(position)), np.empty(len(position), np.bool_)
+        for i, (place, (_, high, low, close, _)) in enumerate(
+            zip(position.tolist(), ohlcv.tolist(), strict=True)
+        ):
+            reach = self._ranges[place]
+            reach.update(high, low, close)
+            percent[i], warm[i] = reach.percent, reach.is_warm
+        return percent, warm
+
+    def _likelihood(
+        self,
+        batch: PredictionFrame,
+        position: Int64,
+        minute: Int64,
+        strategy: Strategy,
+        asks: Bool,
+        atr_pct: Float64,
+        rates: TakeProfitRates,
+    ) -> Float64:
+        """Follow what is stated at each row, and say how likely a trade on it would pay."""
+        horizon = strategy.horizon_minutes
+        side = np.zeros(len(batch), np.int8)
+        confidence = np.full(len(batch), 0.5)
+        if asks.any():
+            column = batch.horizons.index(horizon)
+            up = batch.probability_up[:, column].astype(np.float64)
+            side = np.where(asks, np.sign(batch.predicted_pct[:, column]), 0).astype(np.int8)
+            confidence = np.where(side > 0, up, 1.0 - up)
+        distances = np.array(
+            [self._exits.distances_pct(reach, horizon, self._costs) for reach in atr_pct.tolist()]
+        ).reshape(len(batch), 2)
+        return rates.advance(
+            symbol_index=position,
+            minute=minute,
+            ohlc=batch.ohlcv[:, :4],
+            side=side,
+            confidence=confidence,
+            atr_pct=atr_pct,
+            distances_pct=distances,
+        )
+
+    def _asks(self, batch: PredictionFrame, strategy: Strategy) -> Bool:
         """Mark the rows whose prediction may be acted on, confident or not."""
         if not self._enabled or strategy.horizon_minutes not in batch.horizons:
-            return [False] * len(batch)
+            return np.zeros(len(batch), np.bool_)
         column = batch.horizons.index(strategy.horizon_minutes)
-        asks: Bool = (batch.reason[:, column] == Reason.NONE) & (batch.model_index[:, column] > 0)
-        answer: list[bool] = asks.tolist()
-        return answer
+        asks: Bool = (
+            (batch.reason[:, column] == Reason.NONE)
+            & (batch.model_index[:, column] > 0)
+            & np.isfinite(batch.probability_up[:, column])
+            & np.isfinite(batch.predicted_pct[:, column])
+        )
+        return asks
 
-    def _signal(self, batch: PredictionFrame, row: int, strategy: Strategy, atr_pct: float) -> Signal | None:
+    def _signal(
+        self, batch: PredictionFrame, row: int, strategy: Strategy, atr_pct: float, likelihood: float
+    ) -> Signal | None:
         column = batch.horizons.index(strategy.horizon_minutes)
         said = direction_of(
             float(batch.predicted_pct[row, column]),
@@ -140,7 +200,8 @@ class TradeStage:
             created_at_ms=int(batch.open_time_ms[row]) + MINUTE_MS,
             horizon_minutes=strategy.horizon_minutes,
             model_version=batch.models[int(batch.model_index[row, column])],
-            atr_pct=atr_pct,
+            atr_pct=float(atr_pct),
+            profit_likelihood=100.0 * float(likelihood),
         )
 
     def _rows(self, touched: Iterable[dict[tuple[str, int], Trade]]) -> list[Rows]:
@@ -153,7 +214,6 @@ class TradeStage:
             return []
         trades = [trade for _, _, trade in entries]
         signals = [trade.signal for trade in trades]
-        likelihood = [profit_likelihood(signal, self._costs.round_trip_pct) for signal in signals]
         columns: dict[str, Any] = {
             "symbol": [symbol for symbol, _, _ in entries],
             "strategy": [strategy for _, strategy, _ in entries],
@@ -164,7 +224,7 @@ class TradeStage:
             "sl_price": np.array([trade.sl_price for trade in trades]),
             "current_price": np.array([trade.current_price for trade in trades]),
             "confidence": np.array([round(signal.confidence) for signal in signals], np.int64),
-            "profit_likelihood": np.array(likelihood, np.int64),
+            "profit_likelihood": np.array([round(signal.profit_likelihood) for signal in signals], np.int64),
             "real_time_pnl": np.array([trade.profit_pct for trade in trades]),
             "highest_profit": np.array([trade.highest_profit_pct for trade in trades]),
             "lowest_loss": np.array([trade.lowest_loss_pct for trade in trades]),
@@ -194,6 +254,11 @@ class TradeStage:
                 "percent": np.array([reach.percent for reach in self._ranges]),
                 "seen": np.array([reach.seen for reach in self._ranges], np.int64),
                 "previous_close": np.array([reach.previous_close for reach in self._ranges]),
+                **{
+                    f"rates.{k}.{name}": array
+                    for k, rates in enumerate(self._rates)
+                    for name, array in rates.arrays().items()
+                },
             },
             values={"books": [book.state() for book in self._books]},
         )
@@ -213,6 +278,9 @@ class TradeStage:
             AverageTrueRange(percent=percent, seen=seen, previous_close=close)
             for percent, seen, close in zip(*columns, strict=True)
         ]
+        for k, rates in enumerate(self._rates):
+            mark = f"rates.{k}."
+            rates.take({n.removeprefix(mark): a for n, a in arrays.items() if n.startswith(mark)})
         for book, book_state in zip(self._books, values["books"], strict=True):
             book.take(book_state)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 from schemas.frames import MINUTE_MS
@@ -13,7 +11,6 @@ Direction = Literal["LONG", "SHORT"]
 
 #: The mean range of a candle is about this many standard deviations of its return, as for a random walk.
 RANGE_PER_DEVIATION = 1.6
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +31,9 @@ class Signal:
         Who predicted.
     atr_pct
         Average true range of one-minute candles at that time, in percent.
+    profit_likelihood
+        100 times the calibrated probability that the trade ends at its take-profit: before the stop is
+        reached, and within the horizon.
     """
 
     direction: Direction
@@ -42,6 +42,7 @@ class Signal:
     horizon_minutes: int
     model_version: str
     atr_pct: float
+    profit_likelihood: float
 
     @property
     def expires_at_ms(self) -> int:
@@ -70,24 +71,3 @@ def direction_of(
         confidence = 100.0 * (1.0 - probability_up)
         return ("SHORT", confidence) if confidence >= confidence_threshold else None
     return None
-
-
-def profit_likelihood(signal: Signal, round_trip_pct: float) -> int:
-    """Estimate the chance, 0 to 100, that the move pays for its fees.
-
-    The confidence is the chance of any move in the stated direction. If moves over the horizon are normal,
-    with the spread that the recent range suggests, the chance of a move larger than the round trip's cost
-    is `Phi(Phi^-1(confidence) - cost / spread)`.
-
-    Parameters
-    ----------
-    signal
-        What is wished.
-    round_trip_pct
-        Fees and slippage of both fills, in percent.
-    """
-    sure = min(max(signal.confidence / 100.0, 1e-6), 1.0 - 1e-6)
-    spread = signal.atr_pct / RANGE_PER_DEVIATION * math.sqrt(signal.horizon_minutes)
-    if spread <= 0.0:
-        return 0
-    return round(100.0 * _NORMAL.cdf(_NORMAL.inv_cdf(sure) - round_trip_pct / spread))

@@ -50,9 +50,9 @@ class Exits:
     take_profit_atr: float = 2.0
     stop_loss_atr: float = 1.5
 
-    def distances_pct(self, signal: Signal, costs: Costs) -> tuple[float, float]:
+    def distances_pct(self, atr_pct: float, horizon_minutes: int, costs: Costs) -> tuple[float, float]:
         """Give the distances of take-profit and stop from the entry, in percent."""
-        reach = signal.atr_pct * math.sqrt(signal.horizon_minutes / REFERENCE_HORIZON_MINUTES)
+        reach = atr_pct * math.sqrt(horizon_minutes / REFERENCE_HORIZON_MINUTES)
         return (
             max(self.take_profit_atr * reach, PROFIT_ROUND_TRIPS * costs.round_trip_pct),
             max(self.stop_loss_atr * reach, STOP_ROUND_TRIPS * costs.round_trip_pct),
@@ -113,7 +113,7 @@ class Trade:
 def enter(signal: Signal, candle: Candle, costs: Costs, exits: Exits) -> Trade:
     """Fill a signal at the open of a candle; `advance` then moves the trade by that same candle."""
     entry = costs.entry_fill(signal.direction, candle.open)
-    profit_distance, stop_distance = exits.distances_pct(signal, costs)
+    profit_distance, stop_distance = exits.distances_pct(signal.atr_pct, signal.horizon_minutes, costs)
     up, down = (
         (profit_distance, stop_distance) if signal.direction == "LONG" else (stop_distance, profit_distance)
     )

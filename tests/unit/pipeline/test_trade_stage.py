@@ -72,7 +72,9 @@ def test_row_of_a_trade_holds_its_signal_its_levels_and_its_state():
         (0.0, 1.0, -1.0)
     )
     assert (row["total_minutes"], row["profitable_minutes"]) == (1, 0)
-    assert (row["confidence"], row["profit_likelihood"]) == (75, 75)
+    assert row["confidence"] == 75
+    # by the rule of thumb: 4 % up before 3 % down, at a spread of 4.8 % over the horizon
+    assert row["profit_likelihood"] == pytest.approx(42, abs=2)
     assert row["is_active"]
     assert (row["completed_at"], row["exit_reason"]) == (NULL_MS, None)
     assert np.isnan(row["exit_price"])

@@ -4,7 +4,7 @@ import pytest
 
 from domain.trading.book import TradeBook
 from domain.trading.costs import Costs
-from domain.trading.signals import Signal, direction_of, profit_likelihood
+from domain.trading.signals import Signal, direction_of
 from domain.trading.trade import Candle, Exits, Trade
 from domain.trading.true_range import AverageTrueRange
 
@@ -22,6 +22,7 @@ def signal(direction: str = "LONG", *, at: int = 0, horizon: int = 15, atr_pct: 
         horizon_minutes=horizon,
         model_version="m1",
         atr_pct=atr_pct,
+        profit_likelihood=50.0,
     )
 
 
@@ -201,13 +202,6 @@ def test_book_goes_on_from_its_state():
 )
 def test_prediction_is_a_signal_only_with_enough_confidence_in_its_own_sign(predicted, up, expected):
     assert direction_of(predicted, up, 60.0) == expected
-
-
-def test_profit_is_less_likely_than_the_direction_because_of_the_costs():
-    # 1.6% mean range is a deviation of 1% a minute, 2% over four: Phi(0.5244 - 0.24 / 2).
-    wish = signal(horizon=4, atr_pct=1.6)
-    assert profit_likelihood(wish, 0.24) == 66
-    assert profit_likelihood(wish, 0.0) == 70
 
 
 def test_average_true_range_is_the_mean_until_its_period_and_then_smooths_as_wilder_did():
