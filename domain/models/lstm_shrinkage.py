@@ -1,0 +1,66 @@
+"""How much of what a head says is believed, by how it did on rows it has not learned from.
+
+Each head is multiplied by a factor in 0..1: the multiple that would have fitted best, times `1 - (error /
+multiple)^2` (the positive part of the rule of James and Stein). On noise most heads end at 0, which is "no
+change" and "one half"; where the signal is plain, the factor is near 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schemas.frames import Bool, Float64, Int64
+
+#: Blocks of time that the standard error is taken over: outcomes of neighbouring minutes overlap.
+_BLOCKS = 24
+#: Steps of Newton's method, and how far it may go.
+_STEPS, _FARTHEST = 20, 10.0
+
+
+def of_changes(said: Float64, target: Float64, known: Bool, open_time_ms: Int64) -> float:
+    """Judge a head that says changes.
+
+    Parameters
+    ----------
+    said, target
+        What it said and what came, in the same unit.
+    known
+        Which of them count.
+    open_time_ms
+        When each was said.
+    """
+    said, target = said[known], target[known]
+    energy = float(said @ said)
+    if energy == 0:
+        return 0.0
+    multiple = float(said @ target) / energy
+    pull = said * (target - multiple * said)
+    return _believed(multiple, _error(pull, energy, open_time_ms[known]))
+
+
+def of_rises(said: Float64, rose: Bool, moved: Bool, open_time_ms: Int64) -> float:
+    """Judge a head that says logits of a rise."""
+    said, came = said[moved], rose[moved].astype(np.float64)
+    multiple = 0.0
+    for _ in range(_STEPS):
+        chance = 1.0 / (1.0 + np.exp(-multiple * said))
+        energy = float((said**2) @ (chance * (1.0 - chance)))
+        if energy == 0:
+            return 0.0
+        multiple = float(np.clip(multiple + (said @ (came - chance)) / energy, -_FARTHEST, _FARTHEST))
+    pull = said * (came - 1.0 / (1.0 + np.exp(-multiple * said)))
+    return _believed(multiple, _error(pull, energy, open_time_ms[moved]))
+
+
+def _error(pull: Float64, energy: float, open_time_ms: Int64) -> float:
+    # the sandwich estimate, with the pulls of one block of time taken together
+    start, end = int(open_time_ms.min()), int(open_time_ms.max()) + 1
+    block = (open_time_ms - start) * _BLOCKS // (end - start)
+    pulls = np.bincount(block, weights=pull, minlength=_BLOCKS)
+    return float(np.sqrt(pulls @ pulls)) / energy
+
+
+def _believed(multiple: float, error: float) -> float:
+    if multiple <= 0:
+        return 0.0
+    return min(1.0, multiple) * max(0.0, 1.0 - (error / multiple) ** 2)
