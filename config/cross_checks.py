@@ -82,7 +82,7 @@ def _families(settings: Settings) -> Iterator[Broken]:
     if not settings.training.installed_model_types:
         yield (
             ("training.model_types",),
-            f"none of these is installed in this version; installed: {', '.join(INSTALLED_FAMILIES)}",
+            f"none of these is installed; installed: {', '.join(INSTALLED_FAMILIES)}",
         )
 
 

@@ -25,7 +25,6 @@ from config.market import Exchange, MarketSettings, ServerSettings
 from config.redaction import redact
 from config.secret_file import open_secrets
 from config.sections import (
-    INSTALLED_FAMILIES,
     DataSettings,
     FeatureSettings,
     ForecastSettings,
@@ -103,12 +102,13 @@ class Settings(BaseSettings):
 
     def notices(self) -> tuple[str, ...]:
         """Sentences that an operator should read at the start: what is set, and yet has no effect."""
-        left_out = [name for name in self.training.model_types if name not in INSTALLED_FAMILIES]
+        installed = self.training.installed_model_types
+        left_out = [name for name in self.training.model_types if name not in installed]
         said = []
         if left_out:
             said.append(
-                f"training.model_types: {', '.join(left_out)} not installed in this version and left out;"
-                f" training {', '.join(self.training.installed_model_types)}"
+                f"training.model_types: {', '.join(left_out)} not installed and left out;"
+                f" training {', '.join(installed)}"
             )
         unused = sorted(set(self.training.forecast_horizons) - set(self.forecasting.horizons))
         if unused:

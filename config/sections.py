@@ -7,6 +7,7 @@ its unit, the description does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -14,8 +15,10 @@ from pydantic import Field, SecretStr, field_validator
 from config.base import AtLeastTwo, Count, Fraction, NotNegative, Positive, Section, Symbol, Whole
 
 ModelFamily = Literal["xgboost", "lstm", "ensemble"]
-#: Families that this version can train and serve.
-INSTALLED_FAMILIES: tuple[ModelFamily, ...] = ("xgboost", "ensemble")
+#: Families that can be trained and served here; an LSTM where PyTorch is installed (`tidecast[deep]`).
+INSTALLED_FAMILIES: tuple[ModelFamily, ...] = (
+    ("xgboost", "lstm", "ensemble") if find_spec("torch") is not None else ("xgboost", "ensemble")
+)
 #: Families that an ensemble may be made of.
 ENSEMBLE_MEMBERS = ("xgboost", "lstm", "ridge")
 Regime = Literal["trending", "ranging", "volatile"]
@@ -106,8 +109,8 @@ class TrainingSettings(Section):
     )
     model_types: Annotated[tuple[ModelFamily, ...], Field(min_length=1)] = Field(
         ("xgboost",),
-        description="Model families: 'xgboost', 'lstm', and 'ensemble' of several; what is not installed is"
-        " left out.",
+        description="Model families: 'xgboost', 'lstm' (needs PyTorch: pip install 'tidecast[deep]'), and"
+        " 'ensemble' of several; what is not installed is left out.",
     )
     batch_size: Count = Field(1000, description="Rows in one batch of families that learn in batches.")
     max_epochs: Count = Field(100, description="Passes over the data, for families that learn in passes.")
@@ -132,6 +135,13 @@ class TrainingSettings(Section):
     )
     lookback_minutes: Annotated[int, Field(ge=2, le=1440)] = Field(
         60, description="Minutes that families which look back are shown, the newest one included."
+    )
+    hidden_size: Annotated[int, Field(ge=1, le=1024)] = Field(32, description="Cells of the LSTM's layer.")
+    attention: bool = Field(
+        False, description="Let the LSTM look back at all minutes of its window, not only at where it ended."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where networks learn; 'auto' is a GPU where there is one. They serve on the CPU."
     )
     seed: Whole = Field(42, description="Seed of everything random in a training.")
     rounds: Count = Field(200, description="Boosting rounds at most.")

@@ -79,13 +79,23 @@ def plan_of(settings: Settings, *, schema_hash: str) -> TrainingPlan:
     """
     training = settings.training
     keeps_all = settings.pipeline.replay and not settings.data.retention_in_replay
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "xgboost": {
             "rounds": training.rounds,
             "max_depth": training.max_depth,
             "learning_rate": training.learning_rate,
             "subsample": training.subsample,
             "early_stopping_patience": training.early_stopping_patience,
+            "threads": training.threads,
+        },
+        "lstm": {
+            "lookback_minutes": training.lookback_minutes,
+            "hidden_size": training.hidden_size,
+            "attention": training.attention,
+            "batch_size": training.batch_size,
+            "max_epochs": training.max_epochs,
+            "early_stopping_patience": training.early_stopping_patience,
+            "device": training.device,
             "threads": training.threads,
         },
     }
