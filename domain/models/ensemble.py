@@ -11,9 +11,6 @@ are found is a setting (`weighting`):
 - `stacked`: by least squares on parts of the training rows, each foretold by models of the rows before it
   (purged); then the members learn from all of them. Where the rows are too few for that, as for `skill`.
 - `equal`, or given weights: nothing is found out. What a member without signal would have had is lost.
-
-How far labels reach is not told to a family, but to be seen: between the training and the validation rows
-the splitter has left out as many minutes. The same distance is purged here.
 """
 
 from __future__ import annotations
@@ -25,14 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from domain.evaluation.walk_forward import TooFewRowsError, WalkForward
-from domain.models import ensemble_graph, ensemble_weights, families, serving
+from domain.models import ensemble_graph, ensemble_rows, ensemble_weights, families, serving
 from domain.models.ensemble_graph import Part
 from domain.models.ensemble_settings import EnsembleSettings
 from domain.models.ensemble_stages import Shelf, Stages, fingerprint
 from domain.models.ensemble_weights import FRESH, STOPPED_BY, Judged, Weights
 from domain.models.model import (
-    MIN_ROWS,
     Cancelled,
     Checkpoints,
     Fitted,
@@ -41,14 +36,10 @@ from domain.models.model import (
     Progress,
     TrainingRows,
 )
-from schemas.frames import MINUTE_MS, Float32, Int64
+from schemas.frames import Float32, Int64
 
-#: Longest horizons that must fit into each half of the validation rows, for them to be halved.
-_HALF_HORIZONS = 20
 #: Rows that are looked at at a time where each brings a window.
 _PIECE = 2_000
-#: Share of the training rows that is foretold by models of earlier ones, and share of those that stops them.
-_FORETOLD, _STOPPED_BY = 0.6, 0.2
 _KINDS = ("change", "rise")
 
 
@@ -116,17 +107,19 @@ class _Run:
         self.judge = validation
         # those whose given weight is 0 need not be trained
         self.members = [m for m in settings.members if not settings.weights or settings.weights[m] > 0]
-        left_out = (int(validation.open_time_ms.min()) - int(train.open_time_ms.max())) // MINUTE_MS
-        measured = ensemble_weights.overlap_minutes(train, longest=max(left_out, 10_080))
-        self.purge = left_out if left_out > 0 else max(measured)
-        self.overlap = tuple(min(minutes, self.purge) for minutes in measured)
+        self.purge, self.overlap = ensemble_rows.reach_minutes(train, validation)
         #: Positions to learn from, to stop by and to foretell.
         self.folds: list[tuple[Int64, Int64, Int64]] = []
-        if settings.weighting == "stacked" and not settings.weights:
-            self.folds = self._folds()
-        self.judges = not self.folds and not settings.weights and settings.weighting != "equal"
+        found_out = not settings.weights and settings.weighting != "equal"
+        if found_out and settings.weighting == "stacked":
+            self.folds = ensemble_rows.folds(
+                train.open_time_ms, purge_minutes=self.purge, count=settings.folds
+            )
+        self.judges = found_out and not self.folds
         if self.judges:
-            self._halve()
+            parts = ensemble_rows.halves(validation.open_time_ms, purge_minutes=self.purge)
+            if parts is not None:
+                self.stop, self.judge = (validation.take(part) for part in parts)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -185,33 +178,6 @@ class _Run:
         }
         rows = self.train.take(np.concatenate([ahead for _, _, ahead in self.folds]))
         return Judged(rows=rows, said=said, overlap_minutes=self.overlap)
-
-    def _folds(self) -> list[tuple[Int64, Int64, Int64]]:
-        splitter = self._splitter(_FORETOLD / self.settings.folds, self.settings.folds)
-        within = self._splitter(_STOPPED_BY, 1)
-        times = self.train.open_time_ms
-        folds = []
-        try:
-            for past, ahead in splitter.split(None, groups=times):
-                learn, stop = next(within.split(None, groups=times[past]))
-                folds.append((past[learn], past[stop], ahead))
-        except TooFewRowsError:
-            return []
-        return folds if min(len(part) for fold in folds for part in fold) >= MIN_ROWS else []
-
-    def _halve(self) -> None:
-        times = self.stop.open_time_ms
-        minutes = (int(times.max()) - int(times.min())) // MINUTE_MS + 1
-        if minutes < 2 * _HALF_HORIZONS * self.purge + self.purge:
-            return
-        first, second = next(self._splitter(0.5, 1).split(None, groups=times))
-        if min(len(first), len(second)) >= 2 * MIN_ROWS:
-            self.stop, self.judge = self.stop.take(first), self.stop.take(second)
-
-    def _splitter(self, fraction: float, count: int) -> WalkForward:
-        return WalkForward(
-            horizon_minutes=self.purge, embargo_minutes=0, validation_fraction=fraction, n_splits=count
-        )
 
 
 def _ask(fitted: Fitted, rows: TrainingRows) -> Predictions:
