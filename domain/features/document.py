@@ -42,6 +42,30 @@ _CHART = """## The chart's indicators
 
 Columns of `"rollingChartData"`: """
 
+_ADDING = """## Adding your own
+
+**By name.** `features.extra_indicators = ["vwma", "ema(length=50)"]` adds indicators of pandas-ta-classic to
+the column `extra` of `"rollingChartData"`, computed from the newest 200 candles at every candle. Before
+anything starts, the causality gate computes each on histories that end early and on a whole one. One whose
+past changes is refused (exit code 78) by its name, with the first minute that changed, by how much, and what
+to do: `dpo`, for example, looks 11 candles ahead and is refused, `dpo(lookahead=False)` is not.
+
+**A function of your own** is checked before you add it, from the shell or from Python:
+
+    tidecast check-features --function mine.py:my_feature
+
+    from runtime.causality import check_function
+    for verdict in check_function(my_feature):    # DataFrame of candles in, Series or array out
+        print(verdict)
+
+With `takes="arrays"` it is given open times and an array of candles, with `takes="market"` a dictionary of
+DataFrames by symbol; what it takes from other symbols must then be of their previous minute.
+
+**An indicator or a feature in the code** is described in `ARCHITECTURE.md`, section 8.
+`tidecast check-features [--config FILE] [--json]` runs the gate over the whole vector, the chart, every file
+in `domain/indicators` and what the settings add. How it judges, and what it cannot see:
+[decisions/causality-gate.md](decisions/causality-gate.md)."""
+
 _INDICATORS = """## All indicators and their rules
 
 One file each in `domain/indicators`. In a flat market TA-Lib divides rounding by rounding or answers 0; where
@@ -53,6 +77,7 @@ def render() -> str:
     parts = [_INTRODUCTION, f"## The vector\n\n{_feature_table()}"]
     columns = ", ".join(f"`{column}`" for column in INDICATOR_COLUMNS)
     parts.append(f"{_CHART}{columns}. `is_complete` is true where all of them are there.")
+    parts.append(_ADDING)
     parts.append(_INDICATORS)
     parts.extend(_describe(name) for name in names())
     return "\n\n".join(parts) + "\n"
