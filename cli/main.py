@@ -21,6 +21,7 @@ from cli import (
     down,
     dsn,
     evaluate,
+    explain,
     fingerprint,
     migrate,
     recover,
@@ -72,6 +73,7 @@ app.command("recover")(recover.recover)
 app.command("evaluate")(evaluate.evaluate)
 app.command("sql")(sql.sql)
 app.command("dsn")(dsn.dsn)
+app.command("explain")(explain.explain)
 app.command("fingerprint")(fingerprint.fingerprint)
 app.command("migrate")(migrate.migrate)
 app.command("backfill")(backfill.backfill)
