@@ -51,8 +51,11 @@ _TOLD: dict[str, _Told] = {
     "ml_models": _told(
         "created_at updated_at deleted_at model_file_path train_seconds", only="model_version IS NOT NULL"
     ),
+    "model_terms": _told(),
+    "model_challenges": _told(),
+    "challengerForecasts": _told(),
     "persistentForecasts": _told(),
-    "forecastScores": _told(),
+    "forecastScoreSums": _told(),
     "tradeSimulations": _told(),
 }
 

@@ -92,17 +92,11 @@ _ALL = (
         day="created_at",
     ),
     _table(
-        "forecastScores",
+        "forecastScoreSums",
         """
-        model_version varchar(50), symbol varchar(20), forecast_type varchar(30), forecast_horizon integer,
-        day timestamptz, n integer, moved integer, hits double precision, sum_squared_error double precision,
-        sum_absolute_error double precision, sum_no_change_squared double precision,
-        sum_brier double precision, covered_80 integer, covered_95 integer, sum_width_80 double precision,
-        sum_width_95 double precision, sum_interval_score_80 double precision,
-        sum_interval_score_95 double precision, first_scored_at timestamptz, last_scored_at timestamptz,
-        written_at timestamptz
+        symbol varchar(20), forecast_horizon integer, day timestamptz, sums jsonb, written_at timestamptz
         """,
-        key="symbol, forecast_type, forecast_horizon, day, model_version",
+        key="symbol, forecast_horizon, day",
     ),
     _table(
         "tradeSimulations",
@@ -141,9 +135,37 @@ _ALL = (
         training_recall numeric(5,4), model_file_path text, description text, model_version varchar(50),
         symbol varchar(20), forecast_horizon integer, effective_from timestamptz, superseded_at timestamptz,
         is_production boolean, artifact_sha256 varchar(64), schema_hash varchar(64), metrics jsonb,
-        rmse numeric(10,6), mae numeric(10,6), baseline_rmse numeric(10,6), train_seconds double precision
+        rmse numeric(10,6), mae numeric(10,6), baseline_rmse numeric(10,6), train_seconds double precision,
+        recipe_hash varchar(64), rolled_back_at timestamptz
         """,
         key="model_version",
+    ),
+    _table(
+        "model_terms",
+        """
+        symbol varchar(20), forecast_horizon integer, model_type varchar(50), number integer,
+        model_version varchar(50), effective_from timestamptz, superseded_at timestamptz, reason text,
+        decided_by varchar(100), written_at timestamptz
+        """,
+        key="symbol, forecast_horizon, model_type, number",
+    ),
+    _table(
+        "model_challenges",
+        """
+        model_version varchar(50), symbol varchar(20), forecast_horizon integer, model_type varchar(50),
+        challenger_from timestamptz, challenger_until timestamptz, outcome varchar(10),
+        incumbent varchar(50), is_refresh boolean, reason text, evidence jsonb, written_at timestamptz
+        """,
+        key="model_version",
+    ),
+    _table(
+        "challengerForecasts",
+        """
+        symbol varchar(20), forecast_horizon integer, created_at timestamptz, model_version varchar(50),
+        predicted_value numeric(15,8), probability_up double precision, written_at timestamptz
+        """,
+        key="symbol, forecast_horizon, created_at, model_version",
+        day="created_at",
     ),
     _table(
         "ml_jobs",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 import asyncpg
 
-from db.repositories import checkpoints
+from db.repositories import checkpoints, jobs
 from schemas.frames import MINUTE_MS
 from streams.topics import CONSUMERS, PRODUCER
 
@@ -25,7 +25,7 @@ class Progress:
     reached_ms
         What every stage has processed.
     unfinished_trainings
-        Jobs that wait or run.
+        Jobs that wait or run, and whose time has come.
     is_drained
         Whether nothing is left to do.
     """
@@ -72,13 +72,10 @@ async def read_progress(
     assert isinstance(last_ms, int)
     places = await checkpoints.progress(connection, SERVICES)
     reached = [
-        place.event_time_ms if place is not None and place.event_time_ms is not None else first_ms - MINUTE_MS
-        for service in SERVICES
-        for partition in partitions
-        for place in [places.get((service, partition))]
+        _reached(places, service, partition, first_ms) for service in SERVICES for partition in partitions
     ]
-    unfinished: int = await connection.fetchval(
-        "SELECT count(*) FROM ml_jobs WHERE status IN ('PENDING', 'RUNNING')"
+    unfinished = await jobs.unfinished(
+        connection, reached_ms=min(_reached(places, "feature_calculator", p, first_ms) for p in partitions)
     )
     behind = any(
         _is_behind(places, topic, service, partition)
@@ -99,6 +96,13 @@ async def read_progress(
         unfinished_trainings=unfinished,
         is_drained=fed and not behind and not unfinished,
     )
+
+
+def _reached(
+    places: dict[tuple[str, int], checkpoints.Checkpoint], service: str, partition: int, first_ms: int
+) -> int:
+    place = places.get((service, partition))
+    return first_ms - MINUTE_MS if place is None or place.event_time_ms is None else place.event_time_ms
 
 
 def _is_behind(

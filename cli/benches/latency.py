@@ -185,7 +185,7 @@ async def _keep_training(pipeline: Pipeline, connection: asyncpg.Connection, tra
     while True:
         row = await connection.fetchrow(
             """
-            SELECT count(*) FILTER (WHERE status = 'PENDING') AS waiting,
+            SELECT count(*) FILTER (WHERE status = 'PENDING' AND job_type = 'TRAIN') AS waiting,
                    count(*) FILTER (WHERE status = 'RUNNING') AS running,
                    (SELECT (EXTRACT(EPOCH FROM max(timestamp)) * 1000)::bigint FROM ml_features) AS newest
             FROM ml_jobs

@@ -59,6 +59,8 @@ class Job:
     test_end_ms: int | None
     compare_model_a_id: int | None
     compare_model_b_id: int | None
+    compare_start_ms: int | None
+    compare_end_ms: int | None
     settings: dict[str, Any]
 
 
@@ -92,9 +94,10 @@ async def claim(
 ) -> Job | None:
     """Take the next job; None if there is none.
 
-    A training over all symbols is given out once the vectors of all `partitions` have come to its time.
-    Trainings of one symbol, horizon and type are given out in the order of their time, and the next only once
-    the one before has ended, because promotions must run in that order.
+    A training over all symbols, and every comparison, is given out once the vectors of all `partitions` have
+    come to its time. Jobs of one symbol, horizon and type are given out in the order of their time, and the
+    next only once the one before has ended, because promotions must run in that order; of the same time, a
+    comparison goes first.
     """
     row = await connection.fetchrow(
         """
@@ -104,15 +107,19 @@ async def claim(
             SELECT id FROM ml_jobs AS job
             WHERE status = 'PENDING' AND job_type = ANY($2) AND NOT EXISTS (
                 SELECT FROM ml_jobs AS earlier
-                WHERE earlier.status IN ('PENDING', 'RUNNING') AND earlier.train_at < job.train_at
-                  AND earlier.job_type = job.job_type AND earlier.symbol = job.symbol
-                  AND earlier.forecast_horizon = job.forecast_horizon
-                  AND earlier.train_model_type = job.train_model_type)
-              AND (job.symbol IS DISTINCT FROM 'ALL' OR cardinality($3::int[]) = (
+                WHERE earlier.status IN ('PENDING', 'RUNNING')
+                  AND (earlier.train_at < job.train_at OR (earlier.train_at = job.train_at
+                       AND earlier.job_type = 'COMPARE' AND job.job_type <> 'COMPARE'))
+                  AND earlier.symbol = job.symbol AND earlier.train_model_type = job.train_model_type
+                  AND (earlier.forecast_horizon = job.forecast_horizon
+                       OR earlier.settings->'horizons' @> to_jsonb(job.forecast_horizon)
+                       OR job.settings->'horizons' @> to_jsonb(earlier.forecast_horizon)))
+              AND ((job.job_type <> 'COMPARE' AND job.symbol IS DISTINCT FROM 'ALL')
+                   OR cardinality($3::int[]) = (
                 SELECT count(*) FROM "recoveryState" AS place
                 WHERE place.service_name = 'feature_calculator' AND place.checkpoint_type = 'intermediate'
                   AND place.partition = ANY($3) AND place.event_time >= job.train_at))
-            ORDER BY priority, train_at, created_at, id
+            ORDER BY priority, train_at, created_at, job_type, id
             FOR UPDATE SKIP LOCKED LIMIT 1)
         RETURNING *
         """,
@@ -143,6 +150,8 @@ def _job(row: asyncpg.Record) -> Job:
         test_end_ms=ms("test_end"),
         compare_model_a_id=row["compare_model_a_id"],
         compare_model_b_id=row["compare_model_b_id"],
+        compare_start_ms=ms("compare_start"),
+        compare_end_ms=ms("compare_end"),
         settings=row["settings"] or {},
     )
 
@@ -246,7 +255,7 @@ async def requeue_lost(
 async def unfinished_up_to(
     connection: asyncpg.Connection, train_at_ms: int, *, symbols: Sequence[str] | None = None
 ) -> int:
-    """Count the trainings due by an event time that have not ended, well or badly."""
+    """Count the trainings and comparisons due by an event time that have not ended, well or badly."""
     count: int = await connection.fetchval(
         """
         SELECT count(*) FROM ml_jobs
@@ -255,6 +264,18 @@ async def unfinished_up_to(
         """,
         moment(train_at_ms),
         symbols,
+    )
+    return count
+
+
+async def unfinished(connection: asyncpg.Connection, *, reached_ms: int) -> int:
+    """Count what waits or runs, but for the comparisons of a time that is not reached."""
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM ml_jobs
+        WHERE status = 'RUNNING' OR (status = 'PENDING' AND (job_type <> 'COMPARE' OR train_at <= $1))
+        """,
+        moment(reached_ms),
     )
     return count
 

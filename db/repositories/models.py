@@ -1,4 +1,7 @@
-"""Models: registered by the trainer, promoted, and looked up by the event time that they serve."""
+"""Models: registered by the trainer, promoted, and looked up by the event time that they serve.
+
+When a model serves is kept in its terms (`db/repositories/terms.py`); its own row repeats the last one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from db.repositories import terms
 from db.repositories.checkpoints import milliseconds, moment
 
 
@@ -24,6 +28,8 @@ class NewModel:
         Where its file lies, relative to the store.
     metrics
         Numbers of the training that come out the same every time; seconds go into `train_seconds`.
+    recipe_hash
+        Equal where two models differ in nothing but the data that they learned from.
     """
 
     model_version: str
@@ -47,6 +53,7 @@ class NewModel:
     metrics: dict[str, Any] = field(default_factory=dict)
     train_seconds: float | None = None
     description: str | None = None
+    recipe_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,10 @@ class Model:
     ----------
     effective_from_ms, superseded_at_ms
         Event times; it serves from the first up to, and without, the second.
+    recipe_hash
+        As in `NewModel`; None for a model of an older program.
+    rolled_back_at_ms
+        Event time from which it was taken out of production by hand; None if it never was.
     """
 
     id: int
@@ -73,6 +84,20 @@ class Model:
     superseded_at_ms: int | None
     is_production: bool
     metrics: dict[str, Any]
+    recipe_hash: str | None = None
+    rolled_back_at_ms: int | None = None
+
+    @property
+    def key(self) -> terms.Key:
+        """What it is a model of."""
+        return terms.Key(
+            symbol=self.symbol, forecast_horizon=self.forecast_horizon, model_type=self.model_type
+        )
+
+    @property
+    def train_at_ms(self) -> int:
+        """Open time of the last candle that was known when it was trained."""
+        return int(self.metrics.get("train_at_ms", self.train_end_ms or 0))
 
     def serves(self, event_time_ms: int) -> bool:
         """Tell whether it serves at an event time."""
@@ -88,10 +113,10 @@ async def register(connection: asyncpg.Connection, model: NewModel) -> int:
         INSERT INTO ml_models (name, model_type, status, target_variable, future_minutes, train_start,
             train_end, test_size, random_state, features_csv, params_csv, feature_importance_csv,
             training_accuracy, model_file_path, description, model_version, symbol, forecast_horizon,
-            artifact_sha256, schema_hash, metrics, rmse, mae, baseline_rmse, train_seconds)
+            artifact_sha256, schema_hash, metrics, rmse, mae, baseline_rmse, train_seconds, recipe_hash)
         VALUES ($1, $2, 'READY', 'pct_change', $3, $4, $5, $6::float8::numeric, $7, $8, $9, $10,
             $11::float8::numeric, $12, $13, $1, $14, $3, $15, $16, $17, $18::float8::numeric,
-            $19::float8::numeric, $20::float8::numeric, $21)
+            $19::float8::numeric, $20::float8::numeric, $21, $22)
         RETURNING id
         """,
         model.model_version,
@@ -115,51 +140,32 @@ async def register(connection: asyncpg.Connection, model: NewModel) -> int:
         model.mae,
         model.baseline_rmse,
         model.train_seconds,
+        model.recipe_hash,
     )
     return number
 
 
-async def promote(connection: asyncpg.Connection, model_id: int, effective_from_ms: int) -> None:
+async def promote(
+    connection: asyncpg.Connection,
+    model_id: int,
+    effective_from_ms: int,
+    *,
+    reason: str = "promoted",
+    decided_by: str = "training",
+) -> None:
     """Put a model into production from an event time on; what it replaces serves until then.
 
     In the caller's transaction. A model that never came to serve, because its successor begins no later, is
     superseded at its own beginning.
     """
-    start = moment(effective_from_ms)
-    await connection.execute(
-        """
-        UPDATE ml_models AS old
-        SET is_production = false, superseded_at = GREATEST(old.effective_from, $2), updated_at = now()
-        FROM ml_models AS new
-        WHERE new.id = $1 AND old.id <> new.id AND old.is_production AND old.symbol = new.symbol
-          AND old.forecast_horizon = new.forecast_horizon AND old.model_type = new.model_type
-        """,
-        model_id,
-        start,
-    )
-    await connection.execute(
-        """
-        UPDATE ml_models
-        SET is_production = true, effective_from = $2, superseded_at = NULL, updated_at = now()
-        WHERE id = $1
-        """,
-        model_id,
-        start,
-    )
-    await _mark_batches(connection, model_id)
-
-
-async def _mark_batches(connection: asyncpg.Connection, model_id: int) -> None:
-    # The batch's own flag says the same as the model's, for those who look only there.
-    await connection.execute(
-        """
-        UPDATE "mlTrainingBatches" AS batch SET is_production = model.is_production
-        FROM ml_models AS model, ml_models AS promoted
-        WHERE promoted.id = $1 AND model.model_version = batch.model_version
-          AND model.symbol = promoted.symbol AND model.forecast_horizon = promoted.forecast_horizon
-          AND model.model_type = promoted.model_type AND batch.is_production <> model.is_production
-        """,
-        model_id,
+    model = await by_id(connection, model_id)
+    await terms.begin(
+        connection,
+        model.key,
+        model_version=model.model_version,
+        from_ms=effective_from_ms,
+        reason=reason,
+        decided_by=decided_by,
     )
 
 
@@ -168,21 +174,11 @@ async def activate(connection: asyncpg.Connection, model_id: int, effective_from
 
     What it replaced serves until the new time.
     """
-    await connection.execute(
-        """
-        UPDATE ml_models AS old SET superseded_at = $2, updated_at = now() FROM ml_models AS new
-        WHERE new.id = $1 AND old.id <> new.id AND old.superseded_at = new.effective_from
-          AND old.symbol = new.symbol AND old.forecast_horizon = new.forecast_horizon
-          AND old.model_type = new.model_type
-        """,
-        model_id,
-        moment(effective_from_ms),
+    model = await by_id(connection, model_id)
+    number: int = await connection.fetchval(
+        "SELECT max(number) FROM model_terms WHERE model_version = $1", model.model_version
     )
-    await connection.execute(
-        "UPDATE ml_models SET effective_from = $2, updated_at = now() WHERE id = $1",
-        model_id,
-        moment(effective_from_ms),
-    )
+    await terms.postpone(connection, model.key, number, effective_from_ms)
 
 
 async def in_production(
@@ -201,11 +197,11 @@ async def in_production(
 async def serving(connection: asyncpg.Connection, event_time_ms: int) -> list[Model]:
     """Read the models that serve at an event time, by horizon, symbol and type."""
     rows = await connection.fetch(
-        _SELECT
+        _SELECT_TERMS
         + """
-        WHERE effective_from <= $1 AND (superseded_at IS NULL OR superseded_at > $1)
+        WHERE term.effective_from <= $1 AND (term.superseded_at IS NULL OR term.superseded_at > $1)
           AND status = 'READY' AND NOT is_deleted
-        ORDER BY forecast_horizon, symbol, model_type
+        ORDER BY model.forecast_horizon, model.symbol, model.model_type
         """,
         moment(event_time_ms),
     )
@@ -213,24 +209,40 @@ async def serving(connection: asyncpg.Connection, event_time_ms: int) -> list[Mo
 
 
 async def timeline(connection: asyncpg.Connection) -> list[Model]:
-    """Read every model that ever was in production, in the order in which they began to serve."""
+    """Read every model that ever was in production, in the order in which they began to serve.
+
+    One that was brought back is there once for each time.
+    """
     rows = await connection.fetch(
-        _SELECT
+        _SELECT_TERMS
         + """
-        WHERE effective_from IS NOT NULL AND NOT is_deleted
-        ORDER BY effective_from, forecast_horizon, symbol, model_type, train_end
+        WHERE NOT is_deleted
+        ORDER BY term.effective_from, model.forecast_horizon, model.symbol, model.model_type, train_end
         """
     )
     return [_model(row) for row in rows]
 
 
 async def next_change(connection: asyncpg.Connection, after_ms: int) -> int | None:
-    """Tell the first event time after this one at which another model begins to serve."""
+    """Tell the first event time after this one at which another model, or none, begins to serve."""
     when = await connection.fetchval(
-        "SELECT min(effective_from) FROM ml_models WHERE effective_from > $1 AND NOT is_deleted",
-        moment(after_ms),
+        "SELECT min(effective_from) FROM model_terms WHERE effective_from > $1", moment(after_ms)
     )
     return None if when is None else milliseconds(when)
+
+
+async def by_id(connection: asyncpg.Connection, model_id: int) -> Model:
+    """Read one model.
+
+    Raises
+    ------
+    LookupError
+        If there is none of this id.
+    """
+    row = await connection.fetchrow(_SELECT + " WHERE id = $1", model_id)
+    if row is None:
+        raise LookupError(f"no model has the id {model_id}")
+    return _model(row)
 
 
 async def by_version(connection: asyncpg.Connection, model_version: str) -> Model | None:
@@ -239,12 +251,15 @@ async def by_version(connection: asyncpg.Connection, model_version: str) -> Mode
     return None if row is None else _model(row)
 
 
-_SELECT = """
-    SELECT id, model_version, model_type, symbol, forecast_horizon, train_start, train_end,
-           model_file_path, artifact_sha256, schema_hash, effective_from, superseded_at, is_production,
-           metrics
-    FROM ml_models
+_COLUMNS = """
+    id, model.model_version, model.model_type, model.symbol, model.forecast_horizon, train_start, train_end,
+    model_file_path, artifact_sha256, schema_hash, is_production, metrics, recipe_hash, rolled_back_at
 """
+_SELECT = f"SELECT {_COLUMNS}, effective_from, superseded_at FROM ml_models AS model"  # noqa: S608
+_SELECT_TERMS = f"""
+    SELECT {_COLUMNS}, term.effective_from, term.superseded_at
+    FROM model_terms AS term JOIN ml_models AS model USING (model_version)
+"""  # noqa: S608 - constants
 
 
 def _model(row: asyncpg.Record) -> Model:
@@ -266,4 +281,6 @@ def _model(row: asyncpg.Record) -> Model:
         superseded_at_ms=ms("superseded_at"),
         is_production=row["is_production"],
         metrics=row["metrics"] or {},
+        recipe_hash=row["recipe_hash"],
+        rolled_back_at_ms=ms("rolled_back_at"),
     )

@@ -176,8 +176,10 @@ async def caught_up(
     row = await connection.fetchrow(
         """
         SELECT (SELECT count(*) FROM ml_models WHERE effective_from IS NOT NULL) AS models,
-               (SELECT count(*) FROM ml_jobs WHERE status IN ('COMPLETED', 'FAILED')) AS ended,
-               (SELECT count(*) FROM ml_jobs WHERE status IN ('PENDING', 'RUNNING')) AS unfinished,
+               (SELECT count(*) FROM ml_jobs WHERE job_type = 'TRAIN' AND status IN ('COMPLETED', 'FAILED'))
+                   AS ended,
+               (SELECT count(*) FROM ml_jobs WHERE job_type = 'TRAIN' AND status IN ('PENDING', 'RUNNING'))
+                   AS unfinished,
                (SELECT max(created_at) FROM "persistentForecasts") AS newest
         """
     )

@@ -1,0 +1,151 @@
+"""Challenges: new models that run beside what is in production, until a paired test has spoken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import asyncpg
+
+from db.repositories.checkpoints import milliseconds, moment
+from db.repositories.models import Model, by_version
+from db.repositories.terms import Key
+
+Outcome = Literal["RUNNING", "PROMOTED", "REFUSED"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """A model in shadow.
+
+    Attributes
+    ----------
+    from_ms, until_ms
+        Event times of the shadow: it is asked from the first up to, and without, the second.
+    """
+
+    model: Model
+    from_ms: int
+    until_ms: int
+    outcome: Outcome
+
+
+async def begin(
+    connection: asyncpg.Connection, model: Model, *, from_ms: int, until_ms: int, priority: int = 5
+) -> None:
+    """Let a registered model challenge, and ask for the comparison that ends it, in the caller's transaction.
+
+    The very same model challenges once.
+    """
+    status = await connection.execute(
+        """
+        INSERT INTO model_challenges (model_version, symbol, forecast_horizon, model_type, challenger_from,
+                                      challenger_until)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (model_version) DO NOTHING
+        """,
+        model.model_version,
+        model.symbol,
+        model.forecast_horizon,
+        model.model_type,
+        moment(from_ms),
+        moment(until_ms),
+    )
+    if status == "INSERT 0 0":
+        return
+    # Two shadows may end together: the one comparison then decides both.
+    await connection.execute(
+        """
+        INSERT INTO ml_jobs (job_type, priority, created_at, symbol, forecast_horizon, train_model_type, train_at,
+                             compare_model_b_id, compare_start, compare_end)
+        VALUES ('COMPARE', $1, $2, $3, $4, $5, $2, $6, $7, $2)
+        ON CONFLICT (job_type, symbol, forecast_horizon, train_model_type, train_at) DO NOTHING
+        """,
+        priority,
+        moment(until_ms),
+        model.symbol,
+        model.forecast_horizon,
+        model.model_type,
+        model.id,
+        moment(from_ms),
+    )
+
+
+async def running(
+    connection: asyncpg.Connection, key: Key, *, until_ms: int | None = None
+) -> list[Challenge]:
+    """Read the undecided challenges of a key, those that end by an event time, in the order of their end."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM model_challenges
+        WHERE outcome = 'RUNNING' AND symbol = $1 AND forecast_horizon = $2 AND model_type = $3
+          AND ($4::timestamptz IS NULL OR challenger_until <= $4)
+        ORDER BY challenger_until, challenger_from, model_version
+        """,
+        key.symbol,
+        key.forecast_horizon,
+        key.model_type,
+        None if until_ms is None else moment(until_ms),
+    )
+    return [await _challenge(connection, row) for row in rows]
+
+
+async def shadows(connection: asyncpg.Connection, after_ms: int) -> list[Challenge]:
+    """Read the challenges whose shadow ends behind an event time, decided or not, in the order of their begin."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM model_challenges WHERE challenger_until > $1 ORDER BY challenger_from, model_version
+        """,
+        moment(after_ms),
+    )
+    return [await _challenge(connection, row) for row in rows]
+
+
+async def ends(connection: asyncpg.Connection, after_ms: int, to_ms: int) -> list[int]:
+    """List the event times in the half-open span (`after_ms`, `to_ms`] at which a shadow ends, ascending."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT challenger_until AS until FROM model_challenges
+        WHERE challenger_until > $1 AND challenger_until <= $2 ORDER BY until
+        """,
+        moment(after_ms),
+        moment(to_ms),
+    )
+    return [milliseconds(row["until"]) for row in rows]
+
+
+async def decide(
+    connection: asyncpg.Connection,
+    model_version: str,
+    *,
+    promoted: bool,
+    incumbent: str | None,
+    is_refresh: bool | None,
+    reason: str,
+    evidence: Mapping[str, Any],
+) -> None:
+    """Write down what came of a challenge, in the caller's transaction."""
+    await connection.execute(
+        """
+        UPDATE model_challenges
+        SET outcome = $2, incumbent = $3, is_refresh = $4, reason = $5, evidence = $6
+        WHERE model_version = $1
+        """,
+        model_version,
+        "PROMOTED" if promoted else "REFUSED",
+        incumbent,
+        is_refresh,
+        reason,
+        dict(evidence),
+    )
+
+
+async def _challenge(connection: asyncpg.Connection, row: asyncpg.Record) -> Challenge:
+    model = await by_version(connection, row["model_version"])
+    assert model is not None, "the table refers to it"
+    return Challenge(
+        model=model,
+        from_ms=milliseconds(row["challenger_from"]),
+        until_ms=milliseconds(row["challenger_until"]),
+        outcome=row["outcome"],
+    )

@@ -1,0 +1,225 @@
+"""Terms: which model was in production when, why, and who decided so.
+
+The terms of one symbol, horizon and model type follow each other without a gap: the next begins when the one
+before ends. A term without a model says that none of this type serves, after a rollback. `ml_models` repeats
+of each model its last term, for those who look only there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import asyncpg
+
+from db.repositories.checkpoints import milliseconds, moment
+
+#: Names the lock under which terms change; any number that nothing else in the database takes.
+_LOCK = 7_414_508
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What models follow each other in: a symbol or `ALL`, minutes ahead, and the model type."""
+
+    symbol: str
+    forecast_horizon: int
+    model_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A span of event time in which one model, or none, is in production.
+
+    Attributes
+    ----------
+    number
+        Of its key's terms, from 1.
+    name
+        Unique: the model's version, with a number behind it where the model was brought back.
+    model_version
+        None for no model.
+    effective_from_ms, superseded_at_ms
+        It counts from the first up to, and without, the second; None while it is the last.
+    """
+
+    key: Key
+    number: int
+    name: str
+    model_version: str | None
+    effective_from_ms: int
+    superseded_at_ms: int | None
+    reason: str
+    decided_by: str
+
+
+async def begin(
+    connection: asyncpg.Connection,
+    key: Key,
+    *,
+    model_version: str | None,
+    from_ms: int,
+    reason: str,
+    decided_by: str,
+) -> int:
+    """Begin a term, in the caller's transaction; returns from when on it counts.
+
+    The one before ends then. One that had not begun yet never counts, and the new one begins at its time.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    before = await connection.fetchrow(
+        """
+        UPDATE model_terms SET superseded_at = GREATEST(effective_from, $4)
+        WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND superseded_at IS NULL
+        RETURNING number, superseded_at
+        """,
+        *_values(key),
+        moment(from_ms),
+    )
+    start = moment(from_ms) if before is None else before["superseded_at"]
+    await connection.execute(
+        """
+        INSERT INTO model_terms (symbol, forecast_horizon, model_type, number, model_version, effective_from,
+                                 reason, decided_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        """,
+        *_values(key),
+        1 if before is None else before["number"] + 1,
+        model_version,
+        start,
+        reason,
+        decided_by,
+    )
+    await _repeat(connection, key)
+    return milliseconds(start)
+
+
+async def postpone(connection: asyncpg.Connection, key: Key, number: int, from_ms: int) -> None:
+    """Move the beginning of a term, because it was known later than planned; those behind it move with it.
+
+    The one before counts until the new time.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(
+            """
+            UPDATE model_terms
+            SET effective_from = CASE WHEN number < $4 THEN effective_from ELSE GREATEST(effective_from, $5) END,
+                superseded_at = CASE WHEN superseded_at IS NULL THEN NULL ELSE GREATEST(superseded_at, $5) END
+            WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND number >= $4 - 1
+            """,
+            *_values(key),
+            number,
+            moment(from_ms),
+        )
+        await _repeat(connection, key)
+
+
+async def timeline(connection: asyncpg.Connection) -> list[Term]:
+    """Read all terms, in the order in which they began."""
+    rows = await connection.fetch(
+        "SELECT * FROM model_terms ORDER BY effective_from, forecast_horizon, symbol, model_type, number"
+    )
+    return _named(rows)
+
+
+async def of_key(connection: asyncpg.Connection, key: Key) -> list[Term]:
+    """Read the terms of a key, in order."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM model_terms WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3
+        ORDER BY number
+        """,
+        *_values(key),
+    )
+    return _named(rows)
+
+
+async def roll_back(
+    connection: asyncpg.Connection, term: Term, *, to: str | None, from_ms: int, reason: str, decided_by: str
+) -> int:
+    """End the last term of a key by hand, in the caller's transaction; returns from when on.
+
+    The model that it was of is not promoted again by itself.
+
+    Parameters
+    ----------
+    term
+        The last of its key.
+    to
+        The version that serves from then on; None for no model.
+    """
+    start_ms = await begin(
+        connection, term.key, model_version=to, from_ms=from_ms, reason=reason, decided_by=decided_by
+    )
+    await connection.execute(
+        "UPDATE ml_models SET rolled_back_at = $2, updated_at = now() WHERE model_version = $1",
+        term.model_version,
+        moment(start_ms),
+    )
+    return start_ms
+
+
+def _values(key: Key) -> tuple[str, int, str]:
+    return key.symbol, key.forecast_horizon, key.model_type
+
+
+def _named(rows: list[asyncpg.Record]) -> list[Term]:
+    times: Counter[tuple[Key, str | None]] = Counter()
+    found = []
+    for row in rows:
+        key = Key(
+            symbol=row["symbol"],
+            forecast_horizon=row["forecast_horizon"],
+            model_type=row["model_type"],
+        )
+        version = row["model_version"]
+        times[key, version] += 1
+        name = version or f"none {key.symbol} {key.forecast_horizon} {key.model_type}"
+        again = times[key, version]
+        found.append(
+            Term(
+                key=key,
+                number=row["number"],
+                name=name if again == 1 else f"{name} {again}",
+                model_version=version,
+                effective_from_ms=milliseconds(row["effective_from"]),
+                superseded_at_ms=None if row["superseded_at"] is None else milliseconds(row["superseded_at"]),
+                reason=row["reason"],
+                decided_by=row["decided_by"],
+            )
+        )
+    return found
+
+
+async def _repeat(connection: asyncpg.Connection, key: Key) -> None:
+    """Repeat the last term of every model in its own row, and in the batches' flag."""
+    last = """
+        (SELECT DISTINCT ON (model_version) model_version, effective_from, superseded_at FROM model_terms
+         WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND model_version IS NOT NULL
+         ORDER BY model_version, number DESC)
+    """
+    # Only one may be in production at any moment: who leaves goes first.
+    for condition in ("IS NOT NULL", "IS NULL"):
+        await connection.execute(
+            f"""
+            UPDATE ml_models AS model
+            SET is_production = term.superseded_at IS NULL, effective_from = term.effective_from,
+                superseded_at = term.superseded_at, updated_at = now(),
+                rolled_back_at = CASE WHEN term.superseded_at IS NULL THEN NULL ELSE rolled_back_at END
+            FROM {last} AS term
+            WHERE model.model_version = term.model_version AND term.superseded_at {condition}
+              AND (model.effective_from, model.superseded_at, model.is_production)
+                  IS DISTINCT FROM (term.effective_from, term.superseded_at, term.superseded_at IS NULL)
+            """,  # noqa: S608 - constants
+            *_values(key),
+        )
+    await connection.execute(
+        """
+        UPDATE "mlTrainingBatches" AS batch SET is_production = model.is_production
+        FROM ml_models AS model
+        WHERE model.symbol = $1 AND model.forecast_horizon = $2 AND model.model_type = $3
+          AND model.model_version = batch.model_version AND batch.is_production <> model.is_production
+        """,
+        *_values(key),
+    )
