@@ -78,22 +78,13 @@ def evaluate(
     names = _families(families)
     try:
         chosen = _symbols(path, symbols)
-        recording = {
-            "symbols": ",".join(chosen),
-            "market.exchange": "simulated",
-            "market.recorded_path": str(path.absolute()),
-            "market.from": from_,
-            "market.to": to,
-            "market.speed": "max",
-            "pipeline.replay": "true",
-            "data.history_days": "0",
-        }
+        recording = recorded_at(path, chosen, from_, to)
         settings = settings_for_start(config, recording)
-        candles = _candles(settings)
+        candles = candles_of(settings)
         _check_horizons(wanted or settings.training.forecast_horizons, candles)
         if wanted:
             settings = settings_for_start(config, {**recording, **_of_horizons(wanted, settings)})
-        settings = _with_families(settings, names)
+        settings = with_families(settings, names)
         found, seconds = asyncio.run(
             _evaluated(settings, candles, chosen_seeds or (settings.training.seed,), folds)
         )
@@ -162,7 +153,24 @@ def _symbols(path: Path, text: str | None) -> list[str]:
     return wanted
 
 
-def _candles(settings: Settings) -> dict[str, Float64]:
+def recorded_at(
+    path: Path, symbols: Sequence[str], from_: str | None = None, to: str | None = None
+) -> dict[str, Any]:
+    """Give the settings with which `tidecast replay` would play a recording."""
+    return {
+        "symbols": ",".join(symbols),
+        "market.exchange": "simulated",
+        "market.recorded_path": str(path.absolute()),
+        "market.from": from_,
+        "market.to": to,
+        "market.speed": "max",
+        "pipeline.replay": "true",
+        "data.history_days": "0",
+    }
+
+
+def candles_of(settings: Settings) -> dict[str, Float64]:
+    """Read the recording that the settings name, by symbol."""
     market = settings.market
     assert market.recorded_path is not None
     recorded = RecordedMarket(
@@ -194,14 +202,15 @@ def _of_horizons(horizons: tuple[int, ...], settings: Settings) -> dict[str, Any
     }
 
 
-def _with_families(settings: Settings, names: tuple[str, ...]) -> Settings:
+def with_families(settings: Settings, names: tuple[str, ...]) -> Settings:
     """Let the deployment train these families, or those it trains and the baseline."""
     chosen = names or tuple(dict.fromkeys((*settings.training.installed_model_types, BASELINE)))
     training = settings.training.model_copy(update={"model_types": chosen})
     return settings.model_copy(update={"training": training})
 
 
-def _walk(settings: Settings, seeds: tuple[int, ...], folds: int | None) -> Walk:
+def walk_of(settings: Settings, seeds: tuple[int, ...], folds: int | None) -> Walk:
+    """Read what is to be evaluated off the settings."""
     training = settings.training
     partitions = settings.pipeline.partitions
     return Walk(
@@ -260,10 +269,10 @@ async def _work(
     settings: Settings, candles: dict[str, Float64], seeds: tuple[int, ...], folds: int | None, tell: Tell
 ) -> Evaluation:
     history = await asyncio.to_thread(
-        _history, settings, candles, lambda done: tell(_VECTORS_SHARE * done, "indicators and vectors")
+        history_of, settings, candles, lambda done: tell(_VECTORS_SHARE * done, "indicators and vectors")
     )
     candles.clear()
-    walk = _walk(settings, seeds, folds)
+    walk = walk_of(settings, seeds, folds)
     with tempfile.TemporaryDirectory(prefix="tidecast-evaluate-") as scratch:
         async with ComputePool(max_workers=settings.system.max_concurrent_workers) as compute:
             return await walk_forward(
@@ -276,7 +285,8 @@ async def _work(
             )
 
 
-def _history(settings: Settings, candles: dict[str, Float64], tell: Callable[[float], None]) -> History:
+def history_of(settings: Settings, candles: dict[str, Float64], tell: Callable[[float], None]) -> History:
+    """Compute all vectors of a recording as the feature calculator does."""
     engine = engine_of(settings, settings.symbols)
     stage = FeatureStage(
         symbols=settings.symbols, owned=settings.symbols, references=engine.references, engine=engine

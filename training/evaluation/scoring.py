@@ -143,10 +143,10 @@ def horizon_scores(
     column = said.horizons.index(horizon)
     rows = np.flatnonzero(chosen[:, column])
     went = actual[rows, column]
-    stated = said.predicted_pct[rows, column].astype(np.float64)
+    stated = said.predicted_pct[rows, column]
     times = history.frame.open_time_ms[rows]
     moved = went != 0.0
-    up, rose = said.probability_up[rows, column].astype(np.float64)[moved], went[moved] > 0.0
+    up, rose = said.probability_up[rows, column][moved], went[moved] > 0.0
     resampled = partial(_sampled, times=times, horizon=horizon, seed=seed, draws=draws)
     bounds = {level: _bounds(said, rows, column, level) for level in LEVELS}
     covered = {level: resampled(_inside(went, *bounds[level])) for level in LEVELS}
@@ -194,7 +194,7 @@ def horizon_scores(
 
 def _bounds(said: Said, rows: Int64, column: int, level: str) -> tuple[Float64, Float64]:
     low, high = (said.bounds[f"{side}_{level}"][rows, column] for side in ("lower", "upper"))
-    return low.astype(np.float64), high.astype(np.float64)
+    return low, high
 
 
 def _inside(went: Float64, low: Float64, high: Float64) -> Float64:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from domain.models.serving import ServedModel
-from schemas.frames import MINUTE_MS, NULL_MS, Bool, Float32, Int8, Int16, Int64, PredictionFrame
+from schemas.frames import MINUTE_MS, NULL_MS, Bool, Float32, Float64, Int8, Int16, Int64, PredictionFrame
 from training.evaluation.history import History, Stage
 from training.evaluation.trainings import TrainedModel
 from training.settings import TrainingPlan
@@ -86,10 +86,10 @@ class Said:
     horizons: tuple[int, ...]
     has_model: Bool
     is_stated: Bool
-    predicted_pct: Float32
-    confidence: Float32
-    probability_up: Float32
-    bounds: Mapping[str, Float32]
+    predicted_pct: Float64
+    confidence: Float64
+    probability_up: Float64
+    bounds: Mapping[str, Float64]
     model_index: Int16
     models: tuple[str, ...]
     regime: Int8
@@ -137,10 +137,10 @@ class _Collected:
         self._model = np.zeros((rows, n), np.int16)
         self._stated = np.zeros(rows, np.bool_)
         self._regime = np.full(rows, -1, np.int8)
-        self._predicted = np.zeros((rows, n), np.float32)
-        self._confidence = np.full((rows, n), np.nan, np.float32)
-        self._probability = np.full((rows, n), 0.5, np.float32)
-        self._bounds = {name: np.full((rows, n), np.nan, np.float32) for name in BOUNDS}
+        self._predicted = np.zeros((rows, n))
+        self._confidence = np.full((rows, n), np.nan)
+        self._probability = np.full((rows, n), 0.5)
+        self._bounds = {name: np.full((rows, n), np.nan) for name in BOUNDS}
 
     def add(
         self, predicted: PredictionFrame, forecast_rows: Sequence[Any], trade_rows: Sequence[Any]
