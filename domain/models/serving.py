@@ -28,7 +28,7 @@ onnxruntime.set_default_logger_severity(3)
 _WARM_UP_ROWS = (1, 1, 2, 3)
 #: Windows go through a network so many at a time, filled up with nothing: matrix products of another size may
 #: add up in another order, and a row's result would depend on the rows beside it.
-_WINDOWS_AT_ONCE = 16
+_WINDOWS_AT_ONCE = 8
 
 
 class Answers(NamedTuple):
