@@ -1,8 +1,8 @@
 """How much each member of an ensemble counts, for each horizon and each of the two things it says.
 
 A weight of 0 for all is the no-change forecast: weight that is not given away belongs to it. A member's
-forecast is first held against what came (the slope of the least-squares line through 0), and that slope is
-shrunk by `1 - c/t²` (James and Stein's factor; 0 where negative), with t the slope over its standard error.
+forecast is held against what came (the slope of the least-squares line through 0), and is trusted by
+`1 - c/t²` (James and Stein's factor; 0 where negative), with t the slope over its standard error.
 The error allows for labels that overlap and symbols that move together (`metrics.compare`), and where it
 stands on few independent outcomes, t counts for less, as Student's distribution is wider. So a member without
 evidence has weight 0, and one with some evidence less than it has by the look of it.
@@ -77,18 +77,23 @@ class _Column:
     open_time_ms: Int64
     overlap_minutes: int
 
-    def trust(self, forecast: Float64, doubt: float) -> float:
-        """Give the factor by which the least-squares slope of a forecast is shrunk; `doubt` is c."""
+    def fit(self, forecast: Float64, doubt: float) -> tuple[float, float]:
+        """Give the slope that fits a forecast best, and how far it is trusted (0..1).
+
+        `doubt` is c. The slope is as high as it may be within one standard error: a forecast is toned down
+        only where it plainly overstates.
+        """
         square = float(forecast @ forecast)
         slope = float(forecast @ self.actual) / square if square > 0 else 0.0
         outcomes = len(np.unique(self.open_time_ms)) / (2 * self.overlap_minutes) - 1.0
         if slope <= 0 or outcomes <= 2:
-            return 0.0
+            return 0.0, 0.0
         # the gain of the best line is half as many standard errors from 0 as its slope
         t = 2.0 * self._compare(slope * forecast).z
         if not t > 0:
-            return 0.0
-        return max(0.0, 1.0 - doubt * outcomes / (outcomes - 2.0) / (t * t))
+            return 0.0, 0.0
+        trust = max(0.0, 1.0 - doubt * outcomes / (outcomes - 2.0) / (t * t))
+        return slope * (1.0 + 1.0 / t), trust
 
     def gain(self, forecast: Float64) -> float:
         """Give how much smaller the mean squared error is than that of no change."""
@@ -114,9 +119,8 @@ def by_skill(judged: Judged, *, doubt: float) -> Weights:
     def weigh(column: _Column) -> Float64:
         factors, gains = np.zeros(column.forecasts.shape[1]), np.zeros(column.forecasts.shape[1])
         for member, forecast in enumerate(column.forecasts.T):
-            square = float(forecast @ forecast)
-            slope = float(forecast @ column.actual) / square if square > 0 else 0.0
-            factors[member] = min(1.0, max(0.0, slope) * column.trust(forecast, doubt))
+            slope, trust = column.fit(forecast, doubt)
+            factors[member] = min(1.0, slope) * trust
             gains[member] = max(0.0, column.gain(factors[member] * forecast))
         total = gains.sum()
         return factors * gains / total if total > 0 else np.zeros(len(gains))
@@ -125,7 +129,7 @@ def by_skill(judged: Judged, *, doubt: float) -> Weights:
 
 
 def by_stacking(judged: Judged) -> Weights:
-    """Weigh by least squares, each weight in 0..1, with a ridge; then shrink what they say together."""
+    """Weigh by least squares, drawn to equal weights; then judge what they say together. Each is in 0..1."""
     from scipy.optimize import lsq_linear
 
     def weigh(column: _Column) -> Float64:
@@ -134,14 +138,15 @@ def by_stacking(judged: Judged) -> Weights:
         speaking = squares > 0
         if speaking.any():
             spoken = column.forecasts[:, speaking]
-            ridge = np.diag(np.sqrt(_STACKING_RIDGE * squares[speaking]))
+            ridge = np.sqrt(_STACKING_RIDGE * squares[speaking])
             solved = lsq_linear(
-                np.concatenate([spoken, ridge]),
-                np.concatenate([column.actual, np.zeros(len(ridge))]),
+                np.concatenate([spoken, np.diag(ridge)]),
+                np.concatenate([column.actual, ridge / len(ridge)]),
                 bounds=(0.0, 1.0),
             ).x
             # as many numbers were fitted as there are members
-            weights[speaking] = solved * column.trust(spoken @ solved, FRESH * len(ridge))
+            slope, trust = column.fit(spoken @ solved, FRESH * len(ridge))
+            weights[speaking] = np.minimum(1.0, slope * solved) * trust
         return weights
 
     return _weights(judged, weigh)

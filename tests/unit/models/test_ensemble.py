@@ -1,0 +1,489 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from domain.models import ensemble_graph, ensemble_rows, ensemble_weights, families, graph, parity, serving
+from domain.models.ensemble import FAMILY
+from domain.models.ensemble_graph import MEMBER_OUTPUTS, Part
+from domain.models.ensemble_settings import default_members
+from domain.models.ensemble_weights import FRESH, STOPPED_BY, Judged
+from domain.models.model import (
+    OUTPUTS,
+    WINDOW_INPUT,
+    BadSettingsError,
+    BadTrainingDataError,
+    Fitted,
+    NoSignalError,
+    Predictions,
+    TrainingCancelledError,
+    TrainingRows,
+)
+from domain.models.windows import Windows
+from schemas.frames import MINUTE_MS
+
+FEATURES, WINDOW = 12, 6
+TREES = {"rounds": 30, "chunk_rounds": 10, "learning_rate": 0.3, "max_depth": 3, "colsample_bytree": 1.0}
+SETTINGS: dict[str, Any] = {"members": ["xgboost", "ridge"], "xgboost": TREES}
+NETWORK = {
+    "lookback_minutes": WINDOW,
+    "hidden_size": 8,
+    "max_epochs": 12,
+    "learning_rate": 0.02,
+    "batch_size": 250,
+}
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: no lstm")
+
+
+def _rows(
+    *, minutes: int, seed: int, first: int = 0, line: float = 0.0, corner: float = 0.0, past: float = 0.0
+) -> TrainingRows:
+    """Make a market in which some effects are planted, beside noise of 1 %.
+
+    `line` is spread over all features, `corner` is a product of two signs, and `past` is said by a feature
+    some minutes before. The second horizon is the first with more noise.
+    """
+    chance = np.random.default_rng(seed)
+    vectors = chance.normal(size=(minutes, FEATURES)).astype(np.float32)
+    signal = line * vectors.sum(axis=1) / np.sqrt(FEATURES)
+    signal = signal + corner * np.sign(vectors[:, 0] * vectors[:, 1])
+    signal = signal + past * np.convolve(vectors[:, 2], [0, 0, 1, 1, 1])[:minutes]
+    noise = chance.normal(size=(minutes, 2))
+    times = (first + np.arange(minutes)) * MINUTE_MS
+    symbols = np.zeros(minutes, np.int32)
+    return TrainingRows(
+        vectors=vectors,
+        target_pct=np.stack([signal + noise[:, 0], signal + 1.3 * noise[:, 1]], axis=1),
+        open_time_ms=times,
+        symbol_index=symbols,
+        history=Windows(vectors=vectors, symbol_index=symbols, open_time_ms=times),
+    )
+
+
+def _parts(*, minutes: int = 2000, seed: int = 0, **planted: float) -> tuple[TrainingRows, TrainingRows]:
+    train = _rows(minutes=minutes, seed=2 * seed, **planted)
+    return train, _rows(minutes=minutes // 2, seed=2 * seed + 1, first=minutes + 5, **planted)
+
+
+def _fit(
+    parts: tuple[TrainingRows, TrainingRows], settings: Mapping[str, Any] = SETTINGS, **options: Any
+) -> Fitted:
+    return FAMILY.fit(
+        train=parts[0],
+        validation=parts[1],
+        settings=settings,
+        seed=options.pop("seed", 3),
+        progress=options.pop("progress", lambda done, text: None),
+        cancelled=options.pop("cancelled", lambda: False),
+        **options,
+    )
+
+
+def _weights(fitted: Fitted) -> dict[str, dict[str, list[float]]]:
+    return {member["family"]: member["weights"] for member in json.loads(fitted.native)["members"]}
+
+
+def _skill(fitted: Fitted, rows: TrainingRows) -> Any:
+    said = serving.run(serving.open_session(fitted.graph), rows.inputs(fitted.window)).predicted_pct
+    return 1 - np.mean((rows.target_pct - said) ** 2, axis=0) / np.mean(rows.target_pct**2, axis=0)
+
+
+def _skill_alone(parts: tuple[TrainingRows, TrainingRows], name: str, fresh: TrainingRows) -> Any:
+    settings = {"members": [name], name: SETTINGS.get(name, {}), "weighting": "equal"}
+    try:
+        return _skill(_fit(parts, settings), fresh)
+    except NoSignalError:
+        return np.zeros(2)
+
+
+def _check_parity(fitted: Fitted, rows: TrainingRows) -> None:
+    probes = parity.probes_of(rows, window=fitted.window, seed=0)
+    said = serving.run(serving.open_session(fitted.graph), probes)
+    native = FAMILY.predict(native=fitted.native, inputs=probes)
+    for one, other in zip(said, native, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[TrainingRows, TrainingRows]:
+    """Give rows in which the trees see what the line cannot, and a line that the trees see less of."""
+    return _parts(line=0.25, corner=0.25)
+
+
+@pytest.fixture(scope="module")
+def fitted(mixed: tuple[TrainingRows, TrainingRows]) -> Fitted:
+    return _fit(mixed)
+
+
+def test_the_same_training_gives_the_same_bytes(mixed: Any, fitted: Fitted) -> None:
+    again = _fit(mixed)
+    assert again.native == fitted.native
+    assert again.graph == fitted.graph
+
+
+def test_the_graph_says_what_the_members_libraries_say(mixed: Any, fitted: Fitted) -> None:
+    _check_parity(fitted, mixed[0])
+
+
+@pytest.mark.parametrize(
+    ("weighting", "planted"),
+    [
+        ("skill", {"line": 0.3}),
+        ("skill", {"corner": 0.35}),
+        ("skill", {"line": 0.25, "corner": 0.25}),
+        ("stacked", {"line": 0.25, "corner": 0.25}),
+    ],
+)
+def test_it_is_about_as_good_as_the_best_whoever_that_is(weighting: str, planted: dict[str, float]) -> None:
+    parts = _parts(minutes=3000, seed=4, **planted)
+    fresh = _rows(minutes=6000, seed=99, **planted)
+    best = np.max([_skill_alone(parts, name, fresh) for name in SETTINGS["members"]], axis=0)
+    together = _skill(_fit(parts, {**SETTINGS, "weighting": weighting}), fresh)
+    assert np.min(best) > 0.02, "something can be found"
+    assert (together > 0.8 * best).all()
+    assert np.mean(together) > 0.9 * np.mean(best)
+
+
+@pytest.mark.parametrize(("weighting", "seed"), [("skill", 0), ("skill", 1), ("skill", 2), ("stacked", 0)])
+def test_on_noise_it_stays_at_no_change(weighting: str, seed: int) -> None:
+    parts = _parts(seed=10 + seed)
+    try:
+        found = _fit(parts, {**SETTINGS, "weighting": weighting})
+    except NoSignalError:
+        return
+    said = serving.run(serving.open_session(found.graph), parts[1].vectors)
+    assert np.std(said.predicted_pct) < 0.05 * np.std(parts[1].target_pct)
+    assert np.std(said.log_odds_up) < 0.1
+
+
+def test_a_member_without_signal_is_left_out() -> None:
+    settings = {**SETTINGS, "xgboost": {**TREES, "min_leaf_rows": 10**6}}
+    found = _fit(_parts(line=0.4), settings)
+    assert list(_weights(found)) == ["ridge"]
+    assert not any("xgboost" in node.name for node in onnx.ModelProto.FromString(found.graph).graph.node)
+
+
+def test_where_no_member_has_signal_there_is_no_model() -> None:
+    settings = {"members": ["xgboost"], "xgboost": {**TREES, "min_leaf_rows": 10**6}}
+    with pytest.raises(NoSignalError, match="xgboost"):
+        _fit(_parts(line=0.4), settings)
+
+
+def test_given_weights_decide_and_what_weighs_nothing_is_not_trained(mixed: Any) -> None:
+    trained: list[str] = []
+    found = _fit(
+        mixed,
+        {**SETTINGS, "weighting": "skill", "weights": {"ridge": 2.0}},
+        progress=lambda done, text: trained.append(text),
+    )
+    assert _weights(found) == {"ridge": {"change": [1.0, 1.0], "rise": [1.0, 1.0]}}
+    assert not any("xgboost" in text for text in trained)
+    shared = _fit(mixed, {**SETTINGS, "weights": {"ridge": 1, "xgboost": 3}})
+    assert _weights(shared)["xgboost"]["change"] == [0.75, 0.75]
+
+
+def test_equal_weights_leave_the_share_of_a_silent_member_to_no_change() -> None:
+    settings = {
+        "members": ["xgboost", "ridge"],
+        "weighting": "equal",
+        "xgboost": {**TREES, "min_leaf_rows": 10**6},
+    }
+    assert _weights(_fit(_parts(line=0.4), settings)) == {"ridge": {"change": [0.5, 0.5], "rise": [0.5, 0.5]}}
+
+
+def test_a_training_killed_anywhere_ends_in_the_same_bytes(mixed: Any, memory: Any) -> None:
+    settings = {
+        **SETTINGS,
+        "weighting": "stacked",
+        "folds": 2,
+        "xgboost": {**TREES, "rounds": 10, "chunk_rounds": 4},
+    }
+    whole = _fit(mixed, settings, checkpoints=memory)
+    saved = memory.states
+    assert len(saved) > 12
+    for kept in (1, len(saved) // 2, len(saved) - 3):
+        resumed = type(memory)()
+        resumed.states = saved[:kept]
+        again = _fit(mixed, settings, checkpoints=resumed)
+        assert (again.native, again.graph) == (whole.native, whole.graph)
+        assert len(resumed.states) == len(saved), "it went on inside the member, and did not begin again"
+
+
+@pytest.mark.parametrize("damage", [lambda state: state[:-50], lambda state: b"", lambda state: b"[1]\n2"])
+def test_a_damaged_state_begins_again(mixed: Any, fitted: Fitted, memory: Any, damage: Any) -> None:
+    _fit(mixed, checkpoints=memory)
+    torn = type(memory)()
+    torn.states = [damage(memory.states[-1])]
+    assert _fit(mixed, checkpoints=torn).graph == fitted.graph
+
+
+def test_a_state_of_another_seed_is_not_taken_over(mixed: Any, fitted: Fitted, memory: Any) -> None:
+    other = _fit(mixed, seed=4, checkpoints=memory)
+    assert other.native != fitted.native
+    assert _fit(mixed, checkpoints=memory).native == fitted.native
+
+
+def test_it_stops_when_asked_whichever_member_is_at_work(mixed: Any, memory: Any) -> None:
+    with pytest.raises(TrainingCancelledError):
+        _fit(mixed, cancelled=lambda: len(memory.states) >= 5, checkpoints=memory)
+    assert len(memory.states) == 5
+
+
+def test_progress_never_goes_back_and_ends_at_one(mixed: Any) -> None:
+    seen: list[float] = []
+    _fit(mixed, {**SETTINGS, "weighting": "stacked"}, progress=lambda done, text: seen.append(done))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_a_target_that_moves_one_way_only_is_refused(mixed: Any) -> None:
+    one_way = tuple(replace(rows, target_pct=np.abs(rows.target_pct)) for rows in mixed)
+    with pytest.raises(BadTrainingDataError):
+        _fit(one_way)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"membrs": ["ridge"]}, "'membrs' is unknown, did you mean 'members'"),
+        ({"members": ["rige"]}, "'rige' cannot be a member, did you mean 'ridge'"),
+        ({"members": ["ensemble"]}, "'ensemble' cannot be a member"),
+        ({"members": ["last_value"]}, "'last_value' cannot be a member"),
+        ({"members": []}, "at least one family"),
+        ({"members": ["ridge", "ridge"]}, "each once"),
+        ({"weighting": "best"}, "weighting = 'best'"),
+        ({"members": ["ridge"], "folds": 1}, "folds = 1"),
+        ({"members": ["ridge"], "weights": {"xgboost": 1}}, "weight of 'xgboost'"),
+        ({"members": ["ridge"], "weights": {"ridge": -1}}, "weight of 'ridge' = -1"),
+        ({"members": ["ridge"], "weights": {"ridge": 0}}, "at least one weight"),
+        ({"members": ["xgboost"], "xgboost": {"max_dept": 3}}, "did you mean 'max_depth'"),
+        ({"members": ["ridge"], "ridge": 3}, "ridge = 3 must be a mapping"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadSettingsError, match="ensemble: ") as caught:
+        FAMILY.check_settings(settings)
+    assert said in str(caught.value)
+
+
+def test_members_are_by_default_all_that_are_installed() -> None:
+    expected = ["xgboost", "lstm", "ridge"] if find_spec("torch") else ["xgboost", "ridge"]
+    assert list(default_members()) == expected
+    assert all(families.is_installed(name) for name in default_members())
+
+
+# Weights
+
+
+def _judged(said: Mapping[str, Any], target: Any, overlap: int = 1) -> Judged:
+    rows = TrainingRows(
+        vectors=np.zeros((len(target), 1), np.float32),
+        target_pct=np.asarray(target, np.float64)[:, None],
+        open_time_ms=np.arange(len(target)) * MINUTE_MS,
+        symbol_index=np.zeros(len(target), np.int32),
+    )
+    columns = {name: np.asarray(values, np.float32)[:, None] for name, values in said.items()}
+    return Judged(
+        rows=rows,
+        said={name: Predictions(column, column) for name, column in columns.items()},
+        overlap_minutes=(overlap,),
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_weights_are_never_negative_and_add_up_to_at_most_one(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    hints = chance.normal(size=(800, 4)) * chance.uniform(0, 0.6, size=4)
+    target = hints.sum(axis=1) + chance.normal(size=800)
+    said = {f"m{k}": hints[:, k] * chance.uniform(-1, 3) for k in range(4)}
+    found = ensemble_weights.by_skill(_judged(said, target), doubt=FRESH)
+    total = sum(found.values(), np.zeros((2, 1)))
+    assert all((weights >= 0).all() for weights in found.values())
+    assert (total <= 1).all()
+
+
+def test_noise_weighs_nearly_nothing() -> None:
+    totals = {FRESH: 0.0, STOPPED_BY: 0.0}
+    for seed in range(100):
+        chance = np.random.default_rng(seed)
+        judged = _judged({"a": chance.normal(size=600)}, chance.normal(size=600))
+        for doubt in totals:
+            found = ensemble_weights.by_skill(judged, doubt=doubt)
+            totals[doubt] += float(sum(weights.sum() for weights in found.values())) / 200
+    assert totals[FRESH] < 0.02
+    assert totals[STOPPED_BY] < totals[FRESH]
+
+
+def test_what_overlaps_counts_as_one_outcome_a_horizon() -> None:
+    # the same outcome sixty minutes long looks like sixty outcomes, unless one is told
+    chance = np.random.default_rng(1)
+    hint = np.repeat(chance.normal(size=60), 60)
+    target = 0.3 * hint + np.repeat(chance.normal(size=60), 60)
+    blind = ensemble_weights.by_skill(_judged({"a": 0.3 * hint}, target, overlap=1), doubt=FRESH)
+    told = ensemble_weights.by_skill(_judged({"a": 0.3 * hint}, target, overlap=60), doubt=FRESH)
+    assert told.get("a", np.zeros((2, 1)))[0, 0] < 0.95 * blind["a"][0, 0]
+
+
+def test_too_few_outcomes_are_no_evidence() -> None:
+    hint = np.random.default_rng(1).normal(size=200)
+    assert ensemble_weights.by_skill(_judged({"a": hint}, hint, overlap=60), doubt=FRESH) == {}
+
+
+def test_one_who_overstates_is_toned_down_and_one_who_says_the_opposite_is_silenced() -> None:
+    chance = np.random.default_rng(2)
+    hint = chance.normal(size=4000)
+    target = 0.5 * hint + chance.normal(size=4000)
+    found = ensemble_weights.by_skill(_judged({"loud": 2.0 * hint, "wrong": -hint}, target), doubt=FRESH)
+    assert 0.22 < found["loud"][0, 0] < 0.3
+    assert "wrong" not in found
+
+
+def test_stacking_gives_each_its_due() -> None:
+    chance = np.random.default_rng(3)
+    hints = 0.4 * chance.normal(size=(6000, 2))
+    target = hints[:, 0] + 0.5 * hints[:, 1] + chance.normal(size=6000)
+    noise = 0.4 * chance.normal(size=6000)
+    said = {"a": hints[:, 0], "b": hints[:, 1], "noise": noise}
+    found = ensemble_weights.by_stacking(_judged(said, target))
+    assert found["a"][0, 0] == pytest.approx(0.9, abs=0.1)
+    assert found["b"][0, 0] == pytest.approx(0.45, abs=0.1)
+    assert found.get("noise", np.zeros((2, 1)))[0, 0] < 0.08
+
+
+@pytest.mark.parametrize("horizon", [5, 30, 60])
+def test_how_far_labels_overlap_is_measured(horizon: int) -> None:
+    steps = np.random.default_rng(horizon).standard_t(4, size=(6000, 2))
+    path = np.cumsum(steps, axis=0)
+    target = np.full(path.shape, np.nan)
+    target[:-horizon] = path[horizon:] - path[:-horizon]
+    rows = TrainingRows(
+        vectors=np.zeros((12_000, 1), np.float32),
+        target_pct=target.reshape(-1, 1),
+        open_time_ms=np.repeat(np.arange(6000), 2) * MINUTE_MS,
+        symbol_index=np.tile(np.arange(2, dtype=np.int32), 6000),
+    )
+    (found,) = ensemble_weights.overlap_minutes(rows, longest=10_080)
+    assert found == pytest.approx(horizon, rel=0.3)
+
+
+# Rows
+
+
+def test_what_the_splitter_left_out_is_purged_again() -> None:
+    train, validation = _parts(line=0.1)
+    purge, _ = ensemble_rows.reach_minutes(train, validation)
+    assert purge == 6
+    halves = ensemble_rows.halves(validation.open_time_ms, purge_minutes=purge)
+    assert halves is not None
+    stop, judge = (validation.open_time_ms[part] // MINUTE_MS for part in halves)
+    assert judge.min() - stop.max() > purge
+
+
+def test_short_validation_rows_are_not_halved() -> None:
+    times = np.arange(400) * MINUTE_MS
+    assert ensemble_rows.halves(times, purge_minutes=10) is None
+    assert ensemble_rows.halves(times, purge_minutes=9) is not None
+
+
+def test_no_label_of_a_fold_reaches_into_what_is_foretold() -> None:
+    times = np.repeat(np.arange(1500), 2) * MINUTE_MS
+    found = ensemble_rows.folds(times, purge_minutes=30, count=3)
+    assert len(found) == 3
+    for learn, stop, ahead in found:
+        minutes = [times[part] // MINUTE_MS for part in (learn, stop, ahead)]
+        assert minutes[0].max() + 30 < minutes[1].min()
+        assert minutes[1].max() + 30 < minutes[2].min()
+    assert len(np.unique(np.concatenate([ahead for _, _, ahead in found]))) == 1800
+
+
+def test_stacking_on_too_short_a_history_weighs_by_skill() -> None:
+    assert ensemble_rows.folds(np.arange(120) * MINUTE_MS, purge_minutes=60, count=3) == []
+
+
+# Graphs
+
+
+def _window_graph(minutes: int, features: int, value: float) -> bytes:
+    """Make a graph that says the mean of each feature over its window, and a number."""
+    nodes = [
+        helper.make_node("ReduceMean", [WINDOW_INPUT], [OUTPUTS[0]], axes=[1], keepdims=0),
+        helper.make_node("Mul", [OUTPUTS[0], "factor"], [OUTPUTS[1]]),
+        helper.make_node("Neg", [OUTPUTS[0]], ["read_by_nobody"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array(value, np.float32), "factor"),
+        numpy_helper.from_array(np.zeros(1000, np.float32), "used_by_nobody"),
+    ]
+    return graph.build(
+        nodes=nodes, initializers=constants, features=features, horizons=features, window=minutes
+    )
+
+
+def test_members_of_several_windows_share_the_longest() -> None:
+    weights = np.array([[0.5, 0.25], [1.0, 0.0]])
+    parts = [
+        Part(name="short", graph=_window_graph(2, 2, 3.0), window=2, weights=weights),
+        Part(name="long", graph=_window_graph(5, 2, -1.0), window=5, weights=weights),
+    ]
+    merged = ensemble_graph.merge(parts, features=2)
+    session = serving.open_session(merged)
+    windows = np.random.default_rng(0).normal(size=(16, 5, 2)).astype(np.float32)
+    short, long = windows[:, -2:].mean(axis=1), windows.mean(axis=1)
+    said = serving.run(session, windows)
+    np.testing.assert_allclose(said.predicted_pct, (short + long) * weights[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(said.log_odds_up, (3 * short - long) * weights[1], rtol=1e-5, atol=1e-6)
+    changes, odds = session.run(list(MEMBER_OUTPUTS), {WINDOW_INPUT: windows})
+    np.testing.assert_allclose(changes, np.stack([short, long], axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(odds, np.stack([3 * short, -long], axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_what_leads_to_nothing_is_left_out_and_names_are_the_members_own() -> None:
+    part = Part(name="only", graph=_window_graph(3, 2, 1.0), window=3, weights=np.ones((2, 2)))
+    merged = onnx.ModelProto.FromString(ensemble_graph.merge([part], features=2))
+    names = [name for node in merged.graph.node for name in node.output]
+    assert not any("nobody" in name for name in names)
+    assert [constant.name for constant in merged.graph.initializer if "nobody" in constant.name] == []
+    assert len(names) == len(set(names))
+
+
+def test_explanations_can_ask_what_each_member_says(mixed: Any, fitted: Fitted) -> None:
+    session = serving.open_session(fitted.graph)
+    vectors = mixed[1].vectors[:50]
+    changes, total = session.run([MEMBER_OUTPUTS[0], OUTPUTS[0]], {"features": vectors})
+    weights = np.stack([entry["change"] for entry in _weights(fitted).values()])
+    np.testing.assert_allclose((changes * weights).sum(axis=1), total, rtol=1e-4, atol=1e-6)
+
+
+# With a network
+
+
+@needs_torch
+def test_an_ensemble_that_looks_back_sees_what_the_last_minute_does_not_tell(memory: Any) -> None:
+    planted = {"corner": 0.3, "past": 0.35}
+    parts = _parts(seed=6, **planted)
+    settings = {"members": ["xgboost", "lstm"], "xgboost": TREES, "lstm": NETWORK}
+    found = _fit(parts, settings, checkpoints=memory)
+    assert found.window == WINDOW
+    _check_parity(found, parts[0])
+    resumed = type(memory)()
+    resumed.states = memory.states[: len(memory.states) - 4]
+    again = _fit(parts, settings, checkpoints=resumed)
+    assert (again.native, again.graph) == (found.native, found.graph)
+    fresh = _rows(minutes=4000, seed=97, **planted)
+    trees = _skill_alone(parts, "xgboost", fresh)
+    assert (_skill(found, fresh) > trees + 0.02).all()
+    inputs = parts[0].take(np.arange(40)).inputs(WINDOW)
+    session = serving.open_session(found.graph)
+    whole = serving.run(session, inputs)
+    for size in (1, 7):
+        pieces = [serving.run(session, inputs[k : k + size]) for k in range(0, 40, size)]
+        for kind in (0, 1):
+            assert np.concatenate([piece[kind] for piece in pieces]).tobytes() == whole[kind].tobytes()
