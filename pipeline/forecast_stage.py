@@ -5,7 +5,7 @@ price_direction by the serving model (the no-change baseline where there is none
 rules over the symbol's own past; each with an interval of 80 % and one of 95 %. They begin at the symbol's
 first complete minute. An outcome is written with the row if it falls into the same batch, and as an update of
 the row otherwise, so the table holds the same either way. The sums of `"forecastScores"` that an outcome adds
-to are written with it.
+to are written with it, whole.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class ForecastStage:
         self._score_table = ScoreTable(
             symbols=self._symbols.symbols,
             horizons=self._horizons,
-            rules=(None, VOLATILITY_VERSION, TREND_VERSION),
+            rules=(VOLATILITY_VERSION, TREND_VERSION),
         )
 
     def step(self, batch: PredictionFrame) -> StepResult:

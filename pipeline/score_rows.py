@@ -1,31 +1,19 @@
-"""The rows of `"forecastScores"`: sums by model version, symbol, type, horizon and day."""
+"""The rows of `"forecastScoreSums"`: what the forecasts of a symbol, horizon and day have earned so far."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from domain.forecasting.scores import DAY_MINUTES, FREE, SUMS, Totals
+from domain.forecasting.scores import DAY_MINUTES, FREE, RULES, SUMS, Totals
 from pipeline.forecast_rows import TYPES
 from pipeline.stage import Rows
-from schemas.frames import MINUTE_MS, Int64
+from schemas.frames import MINUTE_MS
 
-TABLE = "forecastScores"
-#: Columns of the table by the sum that fills them; the counts are whole numbers.
-_COUNTS = {"n": "n", "moved": "moved", "covered_80": "covered_80", "covered_95": "covered_95"}
-_TIMES = {"first_scored_at": "first_minute", "last_scored_at": "last_minute"}
-_FLOATS = {
-    "hits": "hits",
-    "sum_squared_error": "squared_error",
-    "sum_absolute_error": "absolute_error",
-    "sum_no_change_squared": "no_change_squared",
-    "sum_brier": "brier",
-    "sum_width_80": "width_80",
-    "sum_width_95": "width_95",
-    "sum_interval_score_80": "interval_score_80",
-    "sum_interval_score_95": "interval_score_95",
-}
+TABLE = "forecastScoreSums"
+_N = SUMS.index("n")
 
 
 class ScoreTable:
@@ -38,34 +26,42 @@ class ScoreTable:
     horizons
         Minutes ahead.
     rules
-        Versions of the types that are forecast by a rule; None for the type that models forecast.
+        Versions of the rules for volatility and trend.
     """
 
     def __init__(
-        self, *, symbols: tuple[str, ...], horizons: tuple[int, ...], rules: tuple[str | None, ...]
+        self, *, symbols: tuple[str, ...], horizons: tuple[int, ...], rules: tuple[str, str]
     ) -> None:
         self._symbols = np.array(symbols, object)
         self._horizons = np.array(horizons, np.int64)
-        self._types = np.array(TYPES, object)
-        self._rules = np.array(rules, object)
+        self._rules = list(zip(TYPES[1:], rules, strict=True))
 
     def rows(self, totals: Totals, versions: Sequence[str]) -> Rows:
-        """Make the rows that stand for these sums; each replaces the row of its key."""
-        named = self._rules[totals.forecast_type]
-        modelled = totals.version != FREE
-        named[modelled] = np.array(versions, object)[totals.version[modelled]]
+        """Make the rows that stand for these sums; each replaces the row of its key.
+
+        The sums travel as `[[type, version, [sums in the order of SUMS]], ...]`.
+        """
+        # Places that no version has taken yet are empty everywhere: do not carry them through Python.
+        places = int((totals.version != FREE).sum(axis=1).max(initial=0)) + RULES
+        entries = [
+            self._entries(numbers, sums, versions)
+            for numbers, sums in zip(
+                totals.version[:, RULES:places].tolist(), totals.sums[:, :places].tolist(), strict=True
+            )
+        ]
         columns = {
-            "model_version": named,
             "symbol": self._symbols[totals.symbol_index],
-            "forecast_type": self._types[totals.forecast_type],
             "forecast_horizon": self._horizons[totals.horizon_index],
             "day": totals.day * DAY_MINUTES * MINUTE_MS,
+            "sums": entries,
         }
-        whole: Int64 = totals.sums.astype(np.int64)
-        for column, name in _COUNTS.items():
-            columns[column] = whole[:, SUMS.index(name)]
-        for column, name in _FLOATS.items():
-            columns[column] = totals.sums[:, SUMS.index(name)]
-        for column, name in _TIMES.items():
-            columns[column] = whole[:, SUMS.index(name)] * MINUTE_MS
         return Rows(table=TABLE, op="upsert", columns=columns)
+
+    def _entries(
+        self, numbers: list[int], sums: list[list[float]], versions: Sequence[str]
+    ) -> list[list[Any]]:
+        named = [*self._rules, *[(TYPES[0], versions[number]) for number in numbers if number != FREE]]
+        # Behind the last version there are places without sums.
+        return [
+            [kind, version, told] for (kind, version), told in zip(named, sums, strict=False) if told[_N] > 0
+        ]

@@ -19,37 +19,47 @@ FROM (SELECT pipeline_now() AS moment,
 JOIN "persistentForecasts" AS f
   ON f.created_at <= clock.moment AND f.expires_at > clock.moment AND f.created_at > clock.moment - interval '7 days';
 
--- Written whole by the forecaster with the outcomes that it adds up. A row is rewritten every minute of its day:
--- room on the page, and no index but the key, keep the rewrite on its page.
-CREATE TABLE "forecastScores" (
-    model_version varchar(50) COLLATE "C" NOT NULL,
+-- Written whole, every minute of its day, by the forecaster: with the outcomes that it adds up. So three types
+-- of forecast and all versions share a row, which costs a third of rows of their own; room on the page and no
+-- index but the key keep the rewrite on its page.
+CREATE TABLE "forecastScoreSums" (
     symbol varchar(20) COLLATE "C" NOT NULL,
-    forecast_type varchar(30) COLLATE "C" NOT NULL,
     forecast_horizon integer NOT NULL,
     day timestamptz NOT NULL,
-    n integer NOT NULL,
-    moved integer NOT NULL,
-    hits double precision NOT NULL,
-    sum_squared_error double precision NOT NULL,
-    sum_absolute_error double precision NOT NULL,
-    sum_no_change_squared double precision NOT NULL,
-    sum_brier double precision NOT NULL,
-    covered_80 integer NOT NULL,
-    covered_95 integer NOT NULL,
-    sum_width_80 double precision NOT NULL,
-    sum_width_95 double precision NOT NULL,
-    sum_interval_score_80 double precision NOT NULL,
-    sum_interval_score_95 double precision NOT NULL,
-    first_scored_at timestamptz NOT NULL,
-    last_scored_at timestamptz NOT NULL,
+    sums jsonb NOT NULL,
     written_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT score_key PRIMARY KEY (symbol, forecast_type, forecast_horizon, day, model_version),
-    CONSTRAINT score_counts CHECK (n > 0 AND hits <= moved AND moved <= n AND covered_80 <= covered_95
-        AND covered_95 <= n)
+    CONSTRAINT score_key PRIMARY KEY (symbol, forecast_horizon, day),
+    CONSTRAINT score_day CHECK (extract(epoch FROM day)::bigint % 86400 = 0)
 ) WITH (fillfactor = 50);
 
-COMMENT ON TABLE "forecastScores" IS
-    'Sums over the outcomes of a day, from which every score is made; "forecastScoreSummary" has the scores';
+-- Compressing a row a minute costs more than it saves.
+ALTER TABLE "forecastScoreSums" ALTER COLUMN sums SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE "forecastScoreSums" IS 'What "forecastScores" is made of: one row a symbol, horizon and day';
+COMMENT ON COLUMN "forecastScoreSums".sums IS
+    '[[forecast_type, model_version, [numbers in the order of the columns of "forecastScores"]], ...]';
+
+CREATE VIEW "forecastScores" AS
+SELECT entry->>1 AS model_version, symbol, entry->>0 AS forecast_type, forecast_horizon, day,
+       (entry->2->0)::integer AS n,
+       (entry->2->1)::integer AS moved,
+       (entry->2->2)::double precision AS hits,
+       (entry->2->3)::double precision AS sum_squared_error,
+       (entry->2->4)::double precision AS sum_absolute_error,
+       (entry->2->5)::double precision AS sum_no_change_squared,
+       (entry->2->6)::double precision AS sum_brier,
+       (entry->2->7)::integer AS covered_80,
+       (entry->2->8)::integer AS covered_95,
+       (entry->2->9)::double precision AS sum_width_80,
+       (entry->2->10)::double precision AS sum_width_95,
+       (entry->2->11)::double precision AS sum_interval_score_80,
+       (entry->2->12)::double precision AS sum_interval_score_95,
+       to_timestamp((entry->2->13)::double precision * 60) AS first_scored_at,
+       to_timestamp((entry->2->14)::double precision * 60) AS last_scored_at
+FROM "forecastScoreSums" CROSS JOIN LATERAL jsonb_array_elements(sums) AS entry;
+
+COMMENT ON VIEW "forecastScores" IS
+    'Sums over the outcomes of a day, complete to the minute; "forecastScoreSummary" has the scores made of them';
 COMMENT ON COLUMN "forecastScores".day IS
     'midnight UTC of the day in which the outcomes were known (scored_at), not of the day of the forecasts';
 COMMENT ON COLUMN "forecastScores".moved IS

@@ -10,7 +10,7 @@ A score says how far an outcome fell from what was stated, in units of what was 
 
 The interval of a level holds the scores up to a quantile `q`. After every outcome
 
-    q += step * (missed - alpha),   step = STEP * q at the start / h,
+    q += step * (missed - alpha),   step = STEPS * q at the start / h,
 
 where `missed` is 1 if the outcome lay outside the interval *as it was stated*, and `alpha` the share that
 may (one side of a volatility: half of it). That is quantile tracking, the P part of conformal PID control
@@ -21,10 +21,11 @@ The state is one number a quantile, and only outcomes that were known go into it
 
 How the constants were chosen: `STARTS` are the quantiles of these scores over five recordings of a month or
 more (2021-04, 2021-09, 2023-03 on two exchanges, 2023-07; four to six symbols each), averaged and rounded.
-They differ little from one recording to another (80 %, five minutes: 1.28 to 1.37), so that even without any
-adaptation coverage is 78 to 84 %. `STEP` is a compromise, one for all: 0 leaves those errors; 0.3 holds each
-single day near its level but makes the interval score 2 % worse; 0.05 holds each recording within half a
-point up to an hour and costs 0.2 %.
+Those of price and trend differ by 5 % from one recording to another, so that even without any adaptation
+coverage is 78 to 84 %; those of volatility by 15 %, which would leave 74 to 89 %. `STEPS` are compromises,
+one for all horizons and markets: 0 leaves those errors; 0.3 holds each single day near its level but makes
+the interval score 2 % worse. 0.05, and 0.15 for the volatility, hold each recording within half a point up to
+an hour and cost about 0.2 and 1 %.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from schemas.frames import Float64
 #: The levels, and the share of outcomes that may lie outside.
 LEVELS = (80, 95)
 MISSES = (0.2, 0.05)
-#: Share of the starting quantile by which `q` would rise in one horizon of nothing but misses.
-STEP = 0.05
+#: By type: the share of the starting quantile by which `q` would rise in one horizon of nothing but misses.
+STEPS = (0.05, 0.15, 0.05)
 #: `q` stays above this share of where it started: a market that stands still may wake.
 LEAST = 0.1
 # By fitted horizon: price and trend at 80 and 95 %; volatility below at 80 and 95 %, and above at both.

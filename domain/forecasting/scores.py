@@ -67,28 +67,31 @@ _FIRST, _LAST = 13, 14
 NO_DAY = -1
 #: No version here.
 FREE = -1
-#: The rules for volatility and trend have one version each, which need no number.
-_RULES = 2
+#: The rules for volatility and trend, in this order, have one version each: they need no number.
+RULES = 2
 _PLACES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sums that have grown, one entry for each version, symbol, type, horizon and day.
+    """Sums that have grown, one entry for each symbol, horizon and day.
 
     Attributes
     ----------
-    symbol_index, horizon_index, forecast_type, version, day
-        Which; the version of a price forecast as it was numbered, `FREE` for the rules; days since the epoch.
+    symbol_index, horizon_index, day
+        Which; days since the epoch.
+    version
+        Shape (entries, places): first `FREE` for each of the rules, then the numbers of the versions that
+        forecast the price, `FREE` behind the last.
     sums
-        Shape (entries, sums), in the order of `SUMS`. Minutes are event times since the epoch.
+        Shape (entries, places, sums), in the order of `SUMS`: of the volatility's rule, the trend's rule, and
+        each version. Minutes are event times since the epoch.
     """
 
     symbol_index: Int64
     horizon_index: Int64
-    forecast_type: Int64
-    version: Int64
     day: Int64
+    version: Int32
     sums: Float64
 
 
@@ -106,7 +109,7 @@ class ScoreBook:
     def __init__(self, *, symbols: int, horizons: tuple[int, ...]) -> None:
         self.day: Int64 = np.full(symbols, NO_DAY, np.int64)
         #: (symbol, horizon, [volatility, trend, then one place for each version that forecast the price])
-        self.version: Int32 = np.full((symbols, len(horizons), _RULES + _PLACES), FREE, np.int32)
+        self.version: Int32 = np.full((symbols, len(horizons), RULES + _PLACES), FREE, np.int32)
         self.sums: Float64 = np.zeros((*self.version.shape, len(SUMS)))
 
     def advance(self, *, symbol_index: Int64, minute: Int64, settles: Bool, judged: Judged) -> Totals:
@@ -121,9 +124,12 @@ class ScoreBook:
         judged
             What was stated about it.
         """
-        room = 3 * int(np.count_nonzero(settles))
-        key, sums = np.empty((room, 5), np.int64), np.empty((room, len(SUMS)))
-        grown = np.zeros(self.version.shape, np.bool_)
+        symbols, horizons, places = self.version.shape
+        days = int(np.ptp((minute + 1) // DAY_MINUTES)) + 1 if len(minute) else 0
+        room = min(int(np.count_nonzero(settles)), symbols * horizons * days)
+        key = np.empty((room, 3), np.int64)
+        version, sums = np.empty((room, places), np.int32), np.empty((room, places, len(SUMS)))
+        grown = np.zeros((symbols, horizons), np.bool_)
         row, found = 0, 0
         while row < len(minute):
             row, found = _advance(
@@ -139,27 +145,20 @@ class ScoreBook:
                 self.sums,
                 grown,
                 key,
+                version,
                 sums,
             )
             if row < len(minute):
-                grown = self._widen(grown)
-        found = _hand_out_all(self.day, self.version, self.sums, grown, key, sums, found)
-        key, sums = key[:found], sums[:found]
+                self.version, self.sums = _wider(self.version, self.sums)
+                version, sums = _wider(version, sums)
+        found = _hand_out_all(self.day, self.version, self.sums, grown, key, version, sums, found)
         return Totals(
-            symbol_index=key[:, 0],
-            horizon_index=key[:, 1],
-            forecast_type=key[:, 2],
-            version=key[:, 3],
-            day=key[:, 4],
-            sums=sums,
+            symbol_index=key[:found, 0],
+            horizon_index=key[:found, 1],
+            day=key[:found, 2],
+            version=version[:found],
+            sums=sums[:found],
         )
-
-    def _widen(self, grown: Bool) -> Bool:
-        """Make room for more versions that forecast one symbol and horizon on one day."""
-        more = [(0, 0), (0, 0), (0, self.version.shape[2] - _RULES)]
-        self.version = np.pad(self.version, more, constant_values=FREE)
-        self.sums = np.pad(self.sums, [*more, (0, 0)])
-        return np.pad(grown, more)
 
     def arrays(self) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
         """Hand out the state."""
@@ -172,6 +171,16 @@ class ScoreBook:
         self.sums = arrays["sums"].astype(np.float64)
 
 
+def _wider(version: Int32, sums: Float64) -> tuple[Int32, Float64]:
+    """Make room for twice as many versions that forecast one symbol and horizon on one day."""
+    more = [(0, version.shape[-1] - RULES)]
+    before = [(0, 0)] * (version.ndim - 1)
+    return (
+        np.pad(version, [*before, *more], constant_values=FREE),
+        np.pad(sums, [*before, *more, (0, 0)]),
+    )
+
+
 # Hands out the sums of a symbol that have grown; returns how many entries there are then.
 def _hand_out_rule(
     s: int,
@@ -180,20 +189,19 @@ def _hand_out_rule(
     sums: Float64,
     grown: Bool,
     out_key: Int64,
+    out_version: Int32,
     out_sums: Float64,
     found: int,
 ) -> int:
     for j in range(version.shape[1]):
-        for place in range(version.shape[2]):
-            if grown[s, j, place]:
-                grown[s, j, place] = False
-                out_key[found, 0] = s
-                out_key[found, 1] = j
-                out_key[found, 2] = place + 1 if place < _RULES else PRICE
-                out_key[found, 3] = version[s, j, place]
-                out_key[found, 4] = day[s]
-                out_sums[found] = sums[s, j, place]
-                found += 1
+        if grown[s, j]:
+            grown[s, j] = False
+            out_key[found, 0] = s
+            out_key[found, 1] = j
+            out_key[found, 2] = day[s]
+            out_version[found] = version[s, j]
+            out_sums[found] = sums[s, j]
+            found += 1
     return found
 
 
@@ -206,17 +214,18 @@ def _hand_out_all_rule(
     sums: Float64,
     grown: Bool,
     out_key: Int64,
+    out_version: Int32,
     out_sums: Float64,
     found: int,
 ) -> int:
     for s in range(len(day)):
-        found = _hand_out(s, day, version, sums, grown, out_key, out_sums, found)
+        found = _hand_out(s, day, version, sums, grown, out_key, out_version, out_sums, found)
     return found
 
 
 # Finds the place of a version, taking a free one if it is new; -1 if there is none left.
 def _place_rule(version: Int32, s: int, j: int, number: int) -> int:
-    for place in range(_RULES, version.shape[2]):
+    for place in range(RULES, version.shape[2]):
         if version[s, j, place] == number:
             return place
         if version[s, j, place] == FREE:
@@ -276,6 +285,7 @@ def _advance_rule(
     sums: Float64,
     grown: Bool,
     out_key: Int64,
+    out_version: Int32,
     out_sums: Float64,
 ) -> tuple[int, int]:
     for i in range(row, len(minute)):
@@ -283,7 +293,7 @@ def _advance_rule(
         known_minute = minute[i] + 1
         today = known_minute // DAY_MINUTES
         if day[s] != today:
-            found = _hand_out(s, day, version, sums, grown, out_key, out_sums, found)
+            found = _hand_out(s, day, version, sums, grown, out_key, out_version, out_sums, found)
             day[s] = today
             version[s] = FREE
             sums[s] = 0.0
@@ -298,7 +308,7 @@ def _advance_rule(
                     continue
                 place = _place(version, s, j, past_version[i, j]) if t == PRICE else t - 1
                 _add(past[i, j, t], t, known_minute, sums[s, j, place])
-                grown[s, j, place] = True
+                grown[s, j] = True
     return len(minute), found
 
 

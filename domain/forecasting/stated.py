@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from domain.forecasting.conformal import LEAST, MISSES, STEP, expected_errors, starting_quantiles
+from domain.forecasting.conformal import LEAST, MISSES, STEPS, expected_errors, starting_quantiles
 from schemas.frames import Bool, Float32, Float64, Int16, Int32, Int64
 
 UInt16 = NDArray[np.uint16]
@@ -249,7 +249,7 @@ def _advance_rule(
                     past[CONFIDENCE] = ring_confidence[s, place, t] / 10000.0
                     past[REFERENCE] = ring_reference[s, place] if t == VOLATILITY else 0.0
                     if not math.isnan(past[ACTUAL]):
-                        _learn(past, t, starts[j, t], STEP / horizons[j], quantile[s, j, t])
+                        _learn(past, t, starts[j, t], STEPS[t] / horizons[j], quantile[s, j, t])
             if not issued[i]:
                 continue
             ring_predicted[s, place] = predicted[i, j]
