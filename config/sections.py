@@ -123,6 +123,20 @@ class TrainingSettings(Section):
     activation_delay_minutes: Whole = Field(
         5, description="Minutes of event time between the last data of a training and the model's first use."
     )
+    shadow_minutes: Count = Field(
+        1440,
+        description="Minutes of event time that a new model runs beside the one in production before it may"
+        " replace it: at most half of retrain_every_minutes, at least 24 of its horizons.",
+    )
+    promotion_error_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.1,
+        description="How often a model is promoted that is worse by the margin or no better, 0 to 0.5.",
+    )
+    promotion_margin: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        0.01,
+        description="How much worse a retrained model may be than the one it replaces: a share of the squared"
+        " error of the no-change forecast.",
+    )
     per_symbol: bool = Field(False, description="One model per symbol instead of one for all symbols.")
     joint_horizons: Literal["family", "always", "never"] = Field(
         "family",

@@ -96,7 +96,10 @@ async def _is_excused(worker: Worker, connection: asyncpg.Connection) -> bool:
     if worker.service not in _MAY_WAIT:
         return False
     found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM ml_jobs WHERE status = 'RUNNING' OR (status = 'PENDING' AND job_type = 'TRAIN'))"
+        """
+        SELECT EXISTS (SELECT FROM ml_jobs
+                       WHERE status = 'RUNNING' OR (status = 'PENDING' AND job_type = 'TRAIN'))
+        """
     )
     return found
 

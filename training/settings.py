@@ -11,8 +11,10 @@ from config.ml_config import Settings
 from config.sections import ENSEMBLE_MEMBERS
 from domain.evaluation.walk_forward import DEFAULT_EMBARGO_MINUTES
 from domain.features import schema
+from domain.forecasting.shadowing import shadow_minutes
 from domain.models import families
-from training.promotion import DEFAULT_ERROR_RATE
+from schemas.frames import MINUTE_MS
+from training.promotion import DEFAULT_ERROR_RATE, DEFAULT_MARGIN
 
 ALL_SYMBOLS = "ALL"
 
@@ -38,7 +40,11 @@ class TrainingPlan:
     history_minutes
         How far back a training looks; None for all there is.
     error_rate
-        How often a model without skill may pass for better than no change.
+        How often a model without skill may pass for better than no change, and a bad challenger be promoted.
+    margin
+        How much worse a refresh may be, a share of the no-change forecast's squared error.
+    shadow_wanted_minutes, every_minutes
+        How long a challenger runs in shadow if that fits, and the time between two trainings.
     """
 
     symbols: tuple[str, ...]
@@ -53,6 +59,18 @@ class TrainingPlan:
     activation_delay_minutes: int = 5
     history_minutes: int | None = None
     error_rate: float = DEFAULT_ERROR_RATE
+    margin: float = DEFAULT_MARGIN
+    shadow_wanted_minutes: int = 1440
+    every_minutes: int = 10_080
+
+    def shadow_ms(self, horizon_minutes: int) -> int:
+        """Tell how long a challenger of a horizon runs in shadow, in milliseconds of event time."""
+        minutes = shadow_minutes(
+            horizon_minutes=horizon_minutes,
+            wanted_minutes=self.shadow_wanted_minutes,
+            every_minutes=self.every_minutes,
+        )
+        return minutes * MINUTE_MS
 
     def seed_of(self, *, family: str, symbol: str, horizon_minutes: int, train_at_ms: int) -> int:
         """Give the seed of one training: the same whenever and wherever it is run."""
@@ -106,6 +124,10 @@ def plan_of(settings: Settings, *, schema_hash: str) -> TrainingPlan:
         validation_fraction=training.validation_split,
         seed=training.seed,
         activation_delay_minutes=training.activation_delay_minutes,
+        error_rate=training.promotion_error_rate,
+        margin=training.promotion_margin,
+        shadow_wanted_minutes=training.shadow_minutes,
+        every_minutes=training.retrain_every_minutes,
         history_minutes=None if keeps_all else settings.data.retention_days * 24 * 60,
     )
 

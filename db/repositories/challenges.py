@@ -56,8 +56,8 @@ async def begin(
     # Two shadows may end together: the one comparison then decides both.
     await connection.execute(
         """
-        INSERT INTO ml_jobs (job_type, priority, created_at, symbol, forecast_horizon, train_model_type, train_at,
-                             compare_model_b_id, compare_start, compare_end)
+        INSERT INTO ml_jobs (job_type, priority, created_at, symbol, forecast_horizon, train_model_type,
+                             train_at, compare_model_b_id, compare_start, compare_end)
         VALUES ('COMPARE', $1, $2, $3, $4, $5, $2, $6, $7, $2)
         ON CONFLICT (job_type, symbol, forecast_horizon, train_model_type, train_at) DO NOTHING
         """,
@@ -91,7 +91,7 @@ async def running(
 
 
 async def shadows(connection: asyncpg.Connection, after_ms: int) -> list[Challenge]:
-    """Read the challenges whose shadow ends behind an event time, decided or not, in the order of their begin."""
+    """Read the challenges that end behind an event time, decided or not, in the order of their begin."""
     rows = await connection.fetch(
         """
         SELECT * FROM model_challenges WHERE challenger_until > $1 ORDER BY challenger_from, model_version

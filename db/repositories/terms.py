@@ -104,7 +104,8 @@ async def postpone(connection: asyncpg.Connection, key: Key, number: int, from_m
         await connection.execute(
             """
             UPDATE model_terms
-            SET effective_from = CASE WHEN number < $4 THEN effective_from ELSE GREATEST(effective_from, $5) END,
+            SET effective_from = CASE WHEN number < $4 THEN effective_from
+                                      ELSE GREATEST(effective_from, $5) END,
                 superseded_at = CASE WHEN superseded_at IS NULL THEN NULL ELSE GREATEST(superseded_at, $5) END
             WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND number >= $4 - 1
             """,
