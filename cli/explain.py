@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Annotated, Any
 
 import asyncpg
@@ -13,6 +14,7 @@ from artifacts.store import ArtifactStore
 from cli.answer import give_json, say, show_table
 from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 from config.ml_config import Settings
+from db.connect import connect
 from db.repositories import models
 from db.repositories.models import Model
 from domain.features.schema import NAMES
@@ -56,7 +58,7 @@ def explain(
 async def _explained(
     url: str, directory: Directory, settings: Settings, forecast_id: int, top: int
 ) -> dict[str, Any]:
-    connection = await asyncpg.connect(url)
+    connection = await connect(url, give_up_s=5)
     try:
         row = await connection.fetchrow('SELECT * FROM "persistentForecasts" WHERE id = $1', forecast_id)
         if row is None:
@@ -139,12 +141,11 @@ async def _past(connection: asyncpg.Connection, row: asyncpg.Record, minutes: in
     found = await connection.fetch(
         """
         SELECT "timestamp", vector FROM ml_features
-        WHERE symbol = $1 AND "timestamp" <= $2 - interval '60 s'
-          AND "timestamp" > $2 - make_interval(mins => $3 + 1)
+        WHERE symbol = $1 AND "timestamp" > $2 AND "timestamp" < $3
         """,
         row["symbol"],
+        row["created_at"] - timedelta(minutes=minutes + 1),
         row["created_at"],
-        minutes,
     )
     times = np.array([round(each["timestamp"].timestamp() * 1000) for each in found], np.int64)
     vectors = np.array([each["vector"] for each in found], np.float32).reshape(len(found), -1)
