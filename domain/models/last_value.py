@@ -48,6 +48,7 @@ class LastValue:
         progress: Progress,
         cancelled: Cancelled,
         checkpoints: Checkpoints | None = None,
+        start_from: bytes | None = None,
     ) -> Fitted:
         """Count the rises."""
         self.check_settings(settings)

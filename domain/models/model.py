@@ -209,8 +209,11 @@ class Family(Protocol):
         progress: Progress,
         cancelled: Cancelled,
         checkpoints: Checkpoints | None = None,
+        start_from: bytes | None = None,
     ) -> Fitted:
         """Learn from `train`, stop early by `validation`; one model for all their horizons.
+
+        With `start_from`, the native file of an earlier model, that one is trained further.
 
         The same arguments give the same bytes, whether or not the training was killed and went on from
         `checkpoints` in between.

@@ -136,6 +136,7 @@ class Ridge:
         progress: Progress,
         cancelled: Cancelled,
         checkpoints: Checkpoints | None = None,
+        start_from: bytes | None = None,
     ) -> Fitted:
         """Solve all heads; nothing is random, and it takes a second, so there is nothing to go on from."""
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]

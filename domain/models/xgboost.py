@@ -22,6 +22,7 @@ import xgboost as xgb
 
 from domain.models import xgboost_graph
 from domain.models.model import (
+    BadSettingsError,
     BadTrainingDataError,
     Cancelled,
     Checkpoints,
@@ -44,12 +45,24 @@ class _Head:
     """One booster on its way."""
 
     booster: bytes = b""
-    history: tuple[float, ...] = ()  # validation score after each round
+    history: tuple[float, ...] = ()  # validation score after each round; of a further training, before it too
     done: bool = False
+    #: Trees that a further training began with; None where it began with nothing.
+    before: int | None = None
 
     @property
     def best_round(self) -> int:
         return int(np.argmin(self.history))
+
+    @property
+    def best_trees(self) -> int:
+        """How many trees the best model has."""
+        return self.best_round + 1 if self.before is None else self.before + self.best_round
+
+    @property
+    def added(self) -> int:
+        """How many trees were grown in this training."""
+        return len(self.history) - (self.before is not None)
 
 
 class XGBoost:
@@ -73,15 +86,23 @@ class XGBoost:
         progress: Progress,
         cancelled: Cancelled,
         checkpoints: Checkpoints | None = None,
+        start_from: bytes | None = None,
     ) -> Fitted:
-        """Grow all heads chunk by chunk, and put them into one graph."""
+        """Grow all heads chunk by chunk, and put them into one graph.
+
+        Parameters
+        ----------
+        start_from
+            The native file of an earlier model of as many horizons, whose trees are kept and added to; a head
+            that does not get better by that stays as it is.
+        """
         chosen = XGBoostSettings.of(settings)
         for part, rows in (("training rows", train), ("early-stopping rows", validation)):
             if not ((rows.target_pct > 0).any(axis=0) & (rows.target_pct < 0).any(axis=0)).all():
                 raise BadTrainingDataError(
                     f"{part}: the target only ever moves one way; wait for more history"
                 )
-        run = _Run(chosen, seed, train, validation)
+        run = _Run(chosen, seed, train, validation, start_from)
         heads = run.load(checkpoints)
         while not all(head.done for head in heads):
             if cancelled():
@@ -91,7 +112,7 @@ class XGBoost:
             if checkpoints is not None:
                 checkpoints.save(run.state(heads))
             progress(
-                _fraction(heads, chosen.rounds),
+                _fraction(heads, run.rounds),
                 f"round {len(heads[current].history)} of {_name(current)}",
             )
         return _fitted(heads, train.vectors.shape[1], chosen)
@@ -113,11 +134,18 @@ class _Run:
     """The data of one training, and how a head grows by one chunk."""
 
     def __init__(
-        self, settings: XGBoostSettings, seed: int, train: TrainingRows, validation: TrainingRows
+        self,
+        settings: XGBoostSettings,
+        seed: int,
+        train: TrainingRows,
+        validation: TrainingRows,
+        start_from: bytes | None,
     ) -> None:
         self.settings = settings
         self.seed = seed
-        self.fingerprint = _fingerprint(settings, seed, train, validation)
+        self.fingerprint = _fingerprint(settings, seed, start_from, train, validation)
+        self.start_from = start_from
+        self.rounds = settings.rounds if start_from is None else settings.further_rounds
         self.parts = (train, validation)
         self.heads = 2 * train.horizons
         shared = {"max_bin": settings.max_bin, "nthread": settings.threads, "missing": np.nan}
@@ -128,8 +156,8 @@ class _Run:
     def chunk(self, index: int, head: _Head) -> _Head:
         """Grow a head by one chunk, always from its bytes, so that a resumed run does the very same."""
         self._prepare(index)
-        done = len(head.history)
-        rounds = min(self.settings.chunk_rounds, self.settings.rounds - done)
+        done = head.added
+        rounds = min(self.settings.chunk_rounds, self.rounds - done)
         scores: dict[str, dict[str, list[float]]] = {}
         booster = xgb.train(
             self._parameters(index, done),
@@ -140,14 +168,13 @@ class _Run:
             verbose_eval=False,
             xgb_model=bytearray(head.booster) if head.booster else None,
         )
-        grown = _Head(
+        grown = replace(
+            head,
             booster=bytes(booster.save_raw("ubj")),
             history=(*head.history, *scores["validation"][_kind(index)[2]]),
         )
         stale = len(grown.history) - 1 - grown.best_round
-        finished = (
-            len(grown.history) >= self.settings.rounds or stale >= self.settings.early_stopping_patience
-        )
+        finished = grown.added >= self.rounds or stale >= self.settings.early_stopping_patience
         return replace(grown, done=finished)
 
     def _prepare(self, index: int) -> None:
@@ -204,12 +231,51 @@ class _Run:
                             booster=base64.b64decode(head["booster"]),
                             history=tuple(head["history"]),
                             done=head["done"],
+                            before=head["before"],
                         )
                         for head in state["heads"]
                     ]
             except (ValueError, KeyError, TypeError):
                 pass  # a torn state is no state: begin again, which ends in the same bytes
-        return [_Head() for _ in range(self.heads)]
+        return self._beginning()
+
+    def _beginning(self) -> list[_Head]:
+        if self.start_from is None:
+            return [_Head() for _ in range(self.heads)]
+        models = _split_native(self.start_from)
+        if len(models) != self.heads:
+            raise BadSettingsError(
+                f"the model to go on from has {len(models) // 2} horizons, this training {self.heads // 2}"
+            )
+        return [self._further(number, model) for number, model in enumerate(models)]
+
+    def _further(self, index: int, model: dict[str, Any]) -> _Head:
+        booster = xgb.Booster({"nthread": self.settings.threads})
+        booster.load_model(bytearray(json.dumps(model).encode()))
+        if booster.num_features() != self.parts[0].vectors.shape[1]:
+            raise BadSettingsError(
+                f"the model to go on from has {booster.num_features()} features, this training"
+                f" {self.parts[0].vectors.shape[1]}"
+            )
+        self._prepare(index)
+        trees = booster.num_boosted_rounds()
+        return _Head(
+            booster=bytes(booster.save_raw("ubj")),
+            history=(self._score(index, booster),),
+            # so many trees are slow to serve: it has learned what it can
+            done=trees + self.rounds > self.settings.most_trees,
+            before=trees,
+        )
+
+    def _score(self, index: int, booster: xgb.Booster) -> float:
+        """Compute what the library would print for the early-stopping rows, with all digits."""
+        said = booster.predict(self.validation).astype(np.float64)
+        label, weight = self.validation.get_label().astype(np.float64), self.validation.get_weight()
+        if _kind(index)[0] == "change":
+            return float(np.sqrt(np.average((said - label) ** 2, weights=weight)))
+        kept = np.clip(said, 1e-16, 1.0 - 1e-7)
+        loss = -(label * np.log(kept) + (1.0 - label) * np.log(1.0 - kept))
+        return float(np.average(loss, weights=weight))
 
     def state(self, heads: list[_Head]) -> bytes:
         """Write down an unfinished training."""
@@ -221,6 +287,7 @@ class _Run:
                         "booster": base64.b64encode(head.booster).decode(),
                         "history": head.history,
                         "done": head.done,
+                        "before": head.before,
                     }
                     for head in heads
                 ],
@@ -243,11 +310,11 @@ def _fitted(heads: list[_Head], features: int, settings: XGBoostSettings) -> Fit
     for number, head in enumerate(heads):
         booster = xgb.Booster({"nthread": settings.threads})
         booster.load_model(bytearray(head.booster))
-        best = booster[: head.best_round + 1]
+        best = booster[: head.best_trees]
         texts.append(bytes(best.save_raw("json")))
         models.append(json.loads(texts[-1]))
         metrics[f"stopping_{_kind(number)[2]}{number // 2}"] = head.history[head.best_round]
-        metrics[f"rounds_{_name(number)}"] = float(head.best_round + 1)
+        metrics[f"rounds_{_name(number)}"] = float(head.best_trees)
         if number % 2 == 0:
             for feature, share in _importance(best).items():
                 gains[feature] = gains.get(feature, 0.0) + share * 2 / len(heads)
@@ -259,7 +326,7 @@ def _fitted(heads: list[_Head], features: int, settings: XGBoostSettings) -> Fit
     return Fitted(
         native=_join_native(texts),
         graph=xgboost_graph.build(changes=models[0::2], rises=models[1::2], features=features),
-        best_iteration=heads[0].best_round,
+        best_iteration=heads[0].best_trees - 1,
         metrics=metrics,
         importance=dict(sorted(gains.items())),
     )
@@ -287,8 +354,9 @@ def _chunk_seed(seed: int, index: int, done: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _fingerprint(settings: XGBoostSettings, seed: int, *parts: TrainingRows) -> str:
+def _fingerprint(settings: XGBoostSettings, seed: int, start_from: bytes | None, *parts: TrainingRows) -> str:
     digest = hashlib.sha256(f"{xgb.__version__} {seed} {sorted(asdict(settings).items())}".encode())
+    digest.update(hashlib.sha256(start_from or b"").digest())
     for rows in parts:
         digest.update(np.ascontiguousarray(rows.vectors).data)
         digest.update(np.ascontiguousarray(rows.target_pct).data)
@@ -302,7 +370,7 @@ def _robust_deviation(target: Any) -> float:
 
 
 def _fraction(heads: list[_Head], rounds: int) -> float:
-    return sum(1.0 if head.done else len(head.history) / rounds for head in heads) / len(heads)
+    return sum(1.0 if head.done else head.added / rounds for head in heads) / len(heads)
 
 
 FAMILY = XGBoost()

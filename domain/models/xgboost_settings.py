@@ -38,6 +38,10 @@ class XGBoostSettings:
         Steps that each feature is cut into.
     clip_deviations
         Targets further from 0 than this many (robust) deviations are pulled in while training.
+    further_rounds
+        Trees that a head gets at most when an earlier model is trained further.
+    most_trees
+        A head that would have more is not trained further.
     threads
         Fixed, because sums of floating-point numbers depend on it.
     """
@@ -54,6 +58,8 @@ class XGBoostSettings:
     reg_lambda_rows: float = field(default=50.0, metadata={"low": 0.0, "high": 1e9})
     max_bin: int = field(default=64, metadata={"low": 2, "high": 1024})
     clip_deviations: float = field(default=3.0, metadata={"low": 0.1, "high": 1e9})
+    further_rounds: int = field(default=50, metadata={"low": 1, "high": 100_000})
+    most_trees: int = field(default=1_000, metadata={"low": 1, "high": 1_000_000})
     threads: int = field(default=1, metadata={"low": 1, "high": 256})
 
     @classmethod

@@ -180,3 +180,60 @@ def test_all_wrong_settings_are_reported_at_once_with_the_nearest_name() -> None
     assert "rounds = 0" in text
     assert "subsample = 'all'" in text
     assert "threads = True" in text
+
+
+def _trees(native: bytes) -> list[int]:
+    heads = json.loads(native)["heads"]
+    return [len(head["learner"]["gradient_booster"]["model"]["trees"]) for head in heads.values()]
+
+
+def test_a_model_that_is_trained_further_keeps_its_trees_and_learns_what_is_new(make_rows: Make) -> None:
+    before = _fit(make_rows)
+    # what is new: the sign of the second feature counts as well
+    new, check, unseen = (
+        replace(rows, target_pct=rows.target_pct + 0.2 * np.sign(np.nan_to_num(rows.vectors[:, 1:2])))
+        for rows in (make_rows(seed=11), make_rows(rows=400, seed=12), make_rows(seed=13))
+    )
+    further = _fit(make_rows, train=new, validation=check, start_from=before.native)
+    for old, grown in zip(_trees(before.native), _trees(further.native), strict=True):
+        assert old < grown <= old + 50
+    errors = [
+        np.mean((FAMILY.predict(native=n, inputs=unseen.vectors).predicted_pct - unseen.target_pct) ** 2)
+        for n in (before.native, further.native)
+    ]
+    assert errors[1] < 0.8 * errors[0]
+    head, *_ = json.loads(before.native)["heads"].values()
+    longer, *_ = json.loads(further.native)["heads"].values()
+    trees = [h["learner"]["gradient_booster"]["model"]["trees"] for h in (head, longer)]
+    assert trees[1][: len(trees[0])] == trees[0]
+
+
+def test_a_model_that_cannot_be_bettered_stays_as_it_is(make_rows: Make) -> None:
+    before = _fit(make_rows)
+    wild = {**SETTINGS, "learning_rate": 1.0, "min_leaf_rows": 1, "min_leaf_fraction": 0.0, "max_depth": 8}
+    noise = make_rows(seed=21, signal=0.0)
+    further = _fit(make_rows, train=noise, settings=wild, start_from=before.native)
+    assert _trees(further.native)[0] == _trees(before.native)[0]
+
+
+def test_a_further_training_killed_after_any_chunk_ends_in_the_same_bytes(
+    make_rows: Make, memory: Any
+) -> None:
+    before = _fit(make_rows)
+    whole = _fit(make_rows, train=make_rows(seed=11), start_from=before.native, checkpoints=memory)
+    for kept in range(1, len(memory.states)):
+        resumed = type(memory)()
+        resumed.states = memory.states[:kept]
+        again = _fit(make_rows, train=make_rows(seed=11), start_from=before.native, checkpoints=resumed)
+        assert again.native == whole.native
+
+
+def test_a_model_of_other_horizons_or_features_is_not_trained_further(make_rows: Make) -> None:
+    before = _fit(make_rows)
+    rows = make_rows(seed=11)
+    two = replace(rows, target_pct=np.repeat(rows.target_pct, 2, axis=1))
+    with pytest.raises(BadSettingsError, match="1 horizons, this training 2"):
+        _fit(make_rows, train=two, validation=two, start_from=before.native)
+    narrow = make_rows(features=5)
+    with pytest.raises(BadSettingsError, match="6 features, this training 5"):
+        _fit(make_rows, train=narrow, validation=narrow, start_from=before.native)
