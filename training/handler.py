@@ -1,26 +1,29 @@
 """A TRAIN job from beginning to end.
 
 Rows from `ml_features` -> fit, export, parity and scores in another process -> decision -> files -> one
-transaction: the model, the batch, the flags of production and the end of the job. Whatever fails before that
-transaction leaves the model in production as it is.
+transaction: the model, the batch, its term or its challenge, and the end of the job. Whatever fails before that
+transaction leaves the model in production as it is. Where nothing is in production, a model that is better than
+the no-change forecast is promoted at once; otherwise it becomes a challenger, and `training.comparing` decides.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from artifacts.store import ArtifactStore
-from db.repositories import jobs, models
-from domain.models.model import ModelRefusedError, Progress
-from domain.models.serving import ServedModel
+from db.repositories import jobs
+from db.repositories.terms import Key
+from domain.models.model import Progress
 from schemas.frames import MINUTE_MS
 from training import naming, registry
-from training.fitting import FitRequest, FitResult, ServedBefore, TrainedModel, fit
+from training.fitting import FitRequest, FitResult, TrainedModel, fit
+from training.incumbents import Incumbent, Incumbents
 from training.promotion import Decision, decide
 from training.rows import Compute, RowFiles, Span
 from training.settings import ALL_SYMBOLS, TrainingPlan
@@ -53,6 +56,16 @@ class TrainOutcome:
     decisions: Mapping[int, Decision]
     rows: int
     seconds: float
+
+    def told(self) -> dict[str, Any]:
+        """Give the same for a log."""
+        return {
+            "model_versions": sorted(self.model_versions.values()),
+            "promoted": [horizon for horizon, made in sorted(self.decisions.items()) if made.promote],
+            "reasons": {horizon: made.reason for horizon, made in sorted(self.decisions.items())},
+            "rows": self.rows,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 class TrainHandler:
@@ -91,6 +104,7 @@ class TrainHandler:
         self._store = store
         self._rows = rows
         self._scratch = scratch
+        self._incumbents = Incumbents(plan=plan, store=store)
 
     async def run(self, job: jobs.Job, progress: Progress) -> TrainOutcome:
         """Train what a job asks for, and write down what came of it.
@@ -112,12 +126,12 @@ class TrainHandler:
             features=len(plan.feature_names),
         )
         progress(0.0, "reading rows")
-        production, notes = await self._in_production(task)
+        production = await self._in_production(task)
         async with self._rows.use(span) as folder:
             request = self._request(task, folder, production)
             result: FitResult = await self._compute.run(fit, request, progress=progress)
         decisions = {
-            horizon: _decide(result, horizon, self._plan.error_rate, notes.get(horizon, ""))
+            horizon: _decide(result, horizon, self._plan.error_rate, production[horizon])
             for horizon in task.horizons
         }
         progress(WRITING, decisions[task.horizons[-1]].reason)
@@ -132,40 +146,16 @@ class TrainHandler:
         oldest = 0 if minutes is None else task.train_at_ms - minutes * MINUTE_MS
         return max(oldest, task.train_start_ms)
 
-    async def _in_production(self, task: TrainTask) -> tuple[dict[int, ServedBefore], dict[int, str]]:
-        """Read what serves each horizon now, and what has to be said of what cannot be compared with."""
-        found, notes = {}, {}
+    async def _in_production(self, task: TrainTask) -> dict[int, Incumbent]:
+        """Read what serves each horizon now."""
+        found = {}
         for horizon in task.horizons:
+            key = Key(symbol=task.symbol, forecast_horizon=horizon, model_type=task.family)
             async with self._pool.acquire() as connection:
-                model = await models.in_production(connection, task.symbol, horizon, task.family)
-            if model is None:
-                continue
-            if model.schema_hash != self._plan.schema_hash:
-                notes[horizon] = f"; {model.model_version} was trained on other features and serves no more"
-                continue
-            try:
-                payload = self._store.read(model.artifact_path, sha256=model.artifact_sha256)
-                self._check(model, payload)
-            except ModelRefusedError as error:
-                notes[horizon] = f"; {model.model_version} could not be compared with: {error}"
-                continue
-            found[horizon] = ServedBefore(
-                version=model.model_version,
-                train_at_ms=model.metrics.get("train_at_ms", model.train_end_ms or 0),
-                payload=payload,
-                sha256=model.artifact_sha256,
-            )
-        return found, notes
+                found[horizon] = await self._incumbents.read(connection, key)
+        return found
 
-    def _check(self, model: models.Model, payload: bytes) -> None:
-        ServedModel.from_bytes(
-            payload,
-            sha256=model.artifact_sha256,
-            feature_names=self._plan.feature_names,
-            schema_hash=self._plan.schema_hash,
-        )
-
-    def _request(self, task: TrainTask, folder: Path, production: Mapping[int, ServedBefore]) -> FitRequest:
+    def _request(self, task: TrainTask, folder: Path, production: Mapping[int, Incumbent]) -> FitRequest:
         plan = self._plan
         return FitRequest(
             folder=str(folder),
@@ -178,7 +168,9 @@ class TrainHandler:
             optional_features=plan.optional_features,
             validation_fraction=plan.validation_fraction,
             embargo_minutes=plan.embargo_minutes,
-            production=production,
+            production={
+                horizon: found.served for horizon, found in production.items() if found.served is not None
+            },
             family=task.family,
             symbol=task.symbol,
             horizons=task.horizons,
@@ -193,9 +185,9 @@ class TrainHandler:
             await jobs.heartbeat(
                 connection, job, progress=WRITING, message=decisions[task.horizons[-1]].reason
             )
-            model_id = None
+            model_id, final = None, {}
             for horizon in task.horizons:
-                model_id = await registry.record(
+                model_id, final[horizon] = await registry.record(
                     connection,
                     plan=self._plan,
                     task=task,
@@ -208,7 +200,7 @@ class TrainHandler:
         return TrainOutcome(
             batch_id=naming.batch_id(**task.names),
             model_versions=versions,
-            decisions=decisions,
+            decisions=final,
             rows=result.training_rows,
             seconds=result.seconds,
         )
@@ -225,13 +217,16 @@ class TrainHandler:
         return versions
 
 
-def _decide(result: FitResult, horizon_minutes: int, error_rate: float, note: str) -> Decision:
+def _decide(result: FitResult, horizon_minutes: int, error_rate: float, incumbent: Incumbent) -> Decision:
     if result.model is None:
         return Decision(promote=False, reason=result.reason)
-    found = result.model.by_horizon[horizon_minutes]
     decision = decide(
-        against_no_change=found.against_no_change,
-        against_production=found.against_production,
+        against_no_change=result.model.by_horizon[horizon_minutes].against_no_change,
+        against_production=None,
         error_rate=error_rate,
     )
-    return Decision(promote=decision.promote, reason=decision.reason + note)
+    if decision.promote and incumbent.served is not None:
+        evidence = decision.reason.partition(";")[0]
+        reason = f"{evidence}; runs beside {incumbent.served.version} first"
+        return Decision(promote=False, challenge=True, reason=reason)
+    return replace(decision, reason=decision.reason + incumbent.note)

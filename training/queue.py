@@ -1,4 +1,4 @@
-"""The queue of trainings: claim a job, train it, take the next.
+"""The queue of trainings and comparisons: claim a job, do it, take the next.
 
 One process at a time works on the queue, held by a lock in the database. What a dead one left running is put
 back at the start; a killed training goes on from its last chunk. A clean stop puts unfinished jobs back.
@@ -21,8 +21,9 @@ import asyncpg
 from db.connect import is_passing
 from db.repositories import jobs
 from domain.evaluation.walk_forward import TooFewRowsError
-from domain.models.model import ModelError, TrainingCancelledError
-from training.handler import WRITING, TrainHandler
+from domain.models.model import ModelError, Progress, TrainingCancelledError
+from training.comparing import CompareHandler, CompareOutcome
+from training.handler import WRITING, TrainHandler, TrainOutcome
 from training.task import BadJobError
 
 #: Names the lock; any number that nothing else in the database takes.
@@ -41,7 +42,9 @@ class TrainingQueue:
     pool
         Database connections, at least one more than `max_concurrent`.
     handler
-        Does the jobs.
+        Does the trainings.
+    comparisons
+        Does the comparisons; None leaves them to others.
     max_concurrent
         Trainings at the same time.
     poll_s
@@ -59,6 +62,7 @@ class TrainingQueue:
         *,
         pool: asyncpg.Pool,
         handler: TrainHandler,
+        comparisons: CompareHandler | None = None,
         max_concurrent: int = 2,
         poll_s: float = 1.0,
         heartbeat_s: float = 5.0,
@@ -67,6 +71,8 @@ class TrainingQueue:
     ) -> None:
         self._pool = pool
         self._handler = handler
+        self._comparisons = comparisons
+        self._job_types = ("TRAIN",) if comparisons is None else ("TRAIN", "COMPARE")
         self._max_concurrent = max_concurrent
         self._partitions = tuple(partitions)
         self._poll_s = poll_s
@@ -124,7 +130,7 @@ class TrainingQueue:
         while True:
             self._woken.clear()
             async with self._pool.acquire() as connection:
-                job = await jobs.claim(connection, place, partitions=self._partitions)
+                job = await jobs.claim(connection, place, self._job_types, self._partitions)
             if job is None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_s):
@@ -152,22 +158,12 @@ class TrainingQueue:
             else:
                 await self._fail(job, f"{type(error).__name__}: {error}", error)
         else:
-            self._tell(
-                "completed",
-                job,
-                {
-                    "model_versions": sorted(outcome.model_versions.values()),
-                    "promoted": [h for h, made in sorted(outcome.decisions.items()) if made.promote],
-                    "reasons": {h: made.reason for h, made in sorted(outcome.decisions.items())},
-                    "rows": outcome.rows,
-                    "seconds": round(outcome.seconds, 3),
-                },
-            )
+            self._tell("completed", job, outcome.told())
 
-    async def _watched(self, job: jobs.Job) -> Any:
+    async def _watched(self, job: jobs.Job) -> TrainOutcome | CompareOutcome:
         """Run a job while telling the database how far it is; stop it if it is no longer ours."""
         news: list[tuple[float, str]] = []
-        training = asyncio.ensure_future(self._handler.run(job, lambda *done: news.append(done)))
+        training = asyncio.ensure_future(self._run(job, lambda *done: news.append(done)))
         try:
             while not (await asyncio.wait([training], timeout=self._heartbeat_s))[0]:
                 fraction, message = news[-1] if news else (0.0, "waiting")
@@ -182,11 +178,18 @@ class TrainingQueue:
                 training.cancel()
                 await asyncio.wait([training])
 
+    async def _run(self, job: jobs.Job, progress: Progress) -> TrainOutcome | CompareOutcome:
+        if job.job_type == "COMPARE":
+            assert self._comparisons is not None, "none is claimed without"
+            return await self._comparisons.run(job, progress)
+        return await self._handler.run(job, progress)
+
     async def _fail(self, job: jobs.Job, message: str, error: Exception) -> None:
         with contextlib.suppress(jobs.LostJobError):
             async with self._pool.acquire() as connection:
                 await jobs.fail(connection, job, message)
         with contextlib.suppress(BadJobError, ModelError):
+            # of a comparison there is none
             self._handler.checkpoint_path(job).unlink(missing_ok=True)
         self._tell("failed", job, {"error": message, "exception": error})
 

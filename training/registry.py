@@ -1,23 +1,29 @@
-"""What a training leaves in the tables: a model, a batch, and who is in production."""
+"""What a training leaves in the tables: a model, a batch, and its term in production or its challenge."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import asyncpg
 
 from db import copy
-from db.repositories import models
+from db.repositories import challenges, models
+from db.repositories.models import Model
+from db.repositories.terms import Key
 from domain.evaluation.metrics import Comparison
 from schemas.frames import MINUTE_MS
 from training import naming
 from training.fitting import FitResult, TrainedModel
 from training.promotion import Decision
+from training.recipe import recipe_hash
 from training.settings import TrainingPlan
 from training.task import TrainTask
+
+#: Challengers of one symbol, horizon and type at the same time; each costs time at every candle.
+MOST_CHALLENGERS = 4
 
 
 async def record(
@@ -29,29 +35,76 @@ async def record(
     result: FitResult,
     decision: Decision,
     versions: Mapping[int, str],
-) -> int | None:
-    """Write one horizon of a training down, and put its model into production if so decided.
+) -> tuple[int | None, Decision]:
+    """Write one horizon of a training down, and let its model serve or challenge if so decided.
 
-    In the caller's transaction. The horizons of a joint training share one file, named by the longest.
+    In the caller's transaction. The horizons of a joint training share one file, named by the longest. A very
+    same model that served or challenged before is left as it is: one that was rolled back stays so.
 
     Returns
     -------
-    The id of the model; None if there was nothing to learn.
+    The id of the model, None if there was nothing to learn; and the decision, which may have become a refusal.
     """
     effective_ms = task.train_at_ms + plan.activation_delay_minutes * MINUTE_MS
-    model_id = None
+    model = None
     version = versions.get(horizon_minutes)
     file = naming.graph_file(versions[task.horizons[-1]]) if versions else None
     if result.model is not None and version is not None and file is not None:
-        model = _new_model(plan, task, horizon_minutes, result, result.model, version, file, decision)
         # the very same model is one row, also when its training is asked for a second time
-        known = await models.by_version(connection, version)
-        model_id = known.id if known is not None else await models.register(connection, model)
+        model = await models.by_version(connection, version)
+        if model is not None and (
+            model.effective_from_ms is not None or await _challenged(connection, model)
+        ):
+            return model.id, replace(decision, promote=False, challenge=False, reason=_of_known(model))
+        if decision.challenge:
+            decision = await _with_room(connection, task, horizon_minutes, decision)
+        if model is None:
+            new = _new_model(plan, task, horizon_minutes, result, result.model, version, file, decision)
+            model = await models.by_id(connection, await models.register(connection, new))
     row = _batch_row(task, horizon_minutes, result, decision, version, file, effective_ms)
     await copy.write(connection, copy.Columns(table="mlTrainingBatches", op="upsert", columns=row))
-    if model_id is not None and decision.promote:
-        await models.promote(connection, model_id, effective_ms)
-    return model_id
+    if model is not None and decision.promote:
+        await models.promote(connection, model.id, effective_ms, reason=decision.reason)
+    if model is not None and decision.challenge:
+        begin_ms = await _unseen_from(connection, model, effective_ms, plan)
+        until_ms = begin_ms + plan.shadow_ms(horizon_minutes)
+        await challenges.begin(connection, model, from_ms=begin_ms, until_ms=until_ms)
+    return (None if model is None else model.id), decision
+
+
+async def _challenged(connection: asyncpg.Connection, model: Model) -> bool:
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM model_challenges WHERE model_version = $1)", model.model_version
+    )
+    return found
+
+
+def _of_known(model: Model) -> str:
+    if model.rolled_back_at_ms is not None:
+        return f"{model.model_version} was rolled back, and is not promoted again by itself"
+    return f"{model.model_version} is known, and was decided about before"
+
+
+async def _with_room(
+    connection: asyncpg.Connection, task: TrainTask, horizon_minutes: int, decision: Decision
+) -> Decision:
+    key = Key(symbol=task.symbol, forecast_horizon=horizon_minutes, model_type=task.family)
+    others = await challenges.running(connection, key)
+    if len(others) < MOST_CHALLENGERS:
+        return decision
+    reason = f"{len(others)} earlier models are still in shadow; there is no room for another"
+    return Decision(promote=False, reason=reason)
+
+
+async def _unseen_from(
+    connection: asyncpg.Connection, model: Model, effective_ms: int, plan: TrainingPlan
+) -> int:
+    """Give the event time from which on neither the model nor what is in production has seen the candles."""
+    key = model.key
+    before = await models.in_production(connection, key.symbol, key.forecast_horizon, key.model_type)
+    if before is None:
+        return effective_ms
+    return max(effective_ms, before.train_at_ms + plan.activation_delay_minutes * MINUTE_MS)
 
 
 def _new_model(
@@ -88,6 +141,7 @@ def _new_model(
         ),
         metrics=_metrics(task, horizon_minutes, result, trained),
         train_seconds=result.seconds,
+        recipe_hash=recipe_hash(plan, task),
         description=decision.reason,
     )
 

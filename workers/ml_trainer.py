@@ -23,6 +23,7 @@ from runtime.compute import ComputePool
 from runtime.feature_wiring import periods_of
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
+from training.comparing import CompareHandler
 from training.handler import TrainHandler
 from training.queue import TrainingQueue
 from training.rows import RowFiles
@@ -92,17 +93,15 @@ async def _train(worker: Worker, everywhere: tuple[int, ...]) -> None:
     compute_pool = ComputePool(max_workers=concurrent, leftovers=not settings.pipeline.replay)
     async with connections, compute_pool as compute:
         rows = RowFiles(scratch=scratch / f"rows-{worker.shard}", postgres_url=url, compute=compute)
+        plan = plan_of(settings, schema_hash=schema_hash(periods_of(settings)))
+        store = ArtifactStore(worker.directory.models)
         handler = TrainHandler(
-            plan=plan_of(settings, schema_hash=schema_hash(periods_of(settings))),
-            pool=connections,
-            compute=compute,
-            store=ArtifactStore(worker.directory.models),
-            rows=rows,
-            scratch=scratch,
+            plan=plan, pool=connections, compute=compute, store=store, rows=rows, scratch=scratch
         )
         queue = TrainingQueue(
             pool=connections,
             handler=handler,
+            comparisons=CompareHandler(plan=plan, pool=connections, compute=compute, store=store, rows=rows),
             max_concurrent=concurrent,
             # A replay stands still until its trainings have ended; live, nobody notices a second.
             poll_s=0.2 if settings.pipeline.replay else 1.0,
@@ -124,11 +123,12 @@ def _tell(worker: Worker, event: str, job: Job, values: dict[str, Any]) -> None:
     """Log what became of a job, and measure it."""
     level = {"failed": "error", "lost": "warning", "requeued": "warning"}.get(event, "info")
     told = {name: value for name, value in values.items() if name != "exception"}
-    if event == "completed":
+    what = "comparison" if job.job_type == "COMPARE" else "training"
+    if event == "completed" and job.job_type == "TRAIN":
         worker.metrics.training(float(values["seconds"]), str(job.model_type))
     getattr(worker.log, level)(
-        f"training {event}",
-        action=f"training_{event}",
+        f"{what} {event}",
+        action=f"{what}_{event}",
         job=job.id,
         symbol=job.symbol,
         horizon_minutes=job.forecast_horizon,
