@@ -167,16 +167,7 @@ class CompareHandler:
         from_ms = challenge.from_ms - MINUTE_MS
         if incumbent is not None:
             from_ms = max(from_ms, incumbent.train_at_ms + MINUTE_MS)
-        request = {
-            "challenger": self._incumbents.load(model),
-            "incumbent": incumbent,
-            "horizon_minutes": model.forecast_horizon,
-            "from_ms": from_ms,
-            "to_ms": challenge.until_ms,
-            "margin": plan.margin if is_refresh else 0.0,
-            "feature_names": plan.feature_names,
-            "schema_hash": plan.schema_hash,
-        }
+        challenger = self._incumbents.load(model)
         span = Span(
             symbols=plan.symbols if model.symbol == ALL_SYMBOLS else (model.symbol,),
             from_ms=challenge.from_ms - LOOK_BACK_MINUTES * MINUTE_MS,
@@ -186,9 +177,18 @@ class CompareHandler:
         )
         progress(0.0, "reading the rows of the shadow")
         async with self._rows.use(span) as folder:
-            compared: Compared = await self._compute.run(
-                compare_models, CompareRequest(folder=str(folder), **request), progress=progress
+            request = CompareRequest(
+                folder=str(folder),
+                challenger=challenger,
+                incumbent=incumbent,
+                horizon_minutes=model.forecast_horizon,
+                from_ms=from_ms,
+                to_ms=challenge.until_ms,
+                margin=plan.margin if is_refresh else 0.0,
+                feature_names=plan.feature_names,
+                schema_hash=plan.schema_hash,
             )
+            compared: Compared = await self._compute.run(compare_models, request, progress=progress)
         return compared
 
     async def _written(
@@ -217,6 +217,7 @@ def _asked(job: jobs.Job) -> tuple[Key, int]:
     ):
         raise BadJobError(f"comparison {job.id} does not say of which symbol, horizon, type and time")
     key = Key(symbol=job.symbol, forecast_horizon=job.forecast_horizon, model_type=job.model_type)
+    assert job.train_at_ms is not None
     return key, job.train_at_ms
 
 

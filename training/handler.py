@@ -1,9 +1,10 @@
 """A TRAIN job from beginning to end.
 
 Rows from `ml_features` -> fit, export, parity and scores in another process -> decision -> files -> one
-transaction: the model, the batch, its term or its challenge, and the end of the job. Whatever fails before that
-transaction leaves the model in production as it is. Where nothing is in production, a model that is better than
-the no-change forecast is promoted at once; otherwise it becomes a challenger, and `training.comparing` decides.
+transaction: the model, the batch, its term or its challenge, and the end of the job. Whatever fails before
+that transaction leaves the model in production as it is. Where nothing is in production, a model that is
+better than the no-change forecast is promoted at once; otherwise it becomes a challenger, and
+`training.comparing` decides.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ async def record(
 
     Returns
     -------
-    The id of the model, None if there was nothing to learn; and the decision, which may have become a refusal.
+    The id of the model, None if there was nothing to learn; and the decision, which may be a refusal by now.
     """
     effective_ms = task.train_at_ms + plan.activation_delay_minutes * MINUTE_MS
     model = None
@@ -52,9 +52,7 @@ async def record(
     if result.model is not None and version is not None and file is not None:
         # the very same model is one row, also when its training is asked for a second time
         model = await models.by_version(connection, version)
-        if model is not None and (
-            model.effective_from_ms is not None or await _challenged(connection, model)
-        ):
+        if model is not None and await _was_decided(connection, model):
             return model.id, replace(decision, promote=False, challenge=False, reason=_of_known(model))
         if decision.challenge:
             decision = await _with_room(connection, task, horizon_minutes, decision)
@@ -72,7 +70,9 @@ async def record(
     return (None if model is None else model.id), decision
 
 
-async def _challenged(connection: asyncpg.Connection, model: Model) -> bool:
+async def _was_decided(connection: asyncpg.Connection, model: Model) -> bool:
+    if model.effective_from_ms is not None:
+        return True
     found: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM model_challenges WHERE model_version = $1)", model.model_version
     )
