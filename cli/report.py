@@ -1,0 +1,13 @@
+"""`tidecast report`: what recorded or collected candles say of the market and of the features."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import report_ablation
+
+app = typer.Typer(
+    help="What the candles say: how symbols move together, what each group of features is worth.",
+    no_args_is_help=True,
+)
+app.command("ablation")(report_ablation.ablation)
