@@ -91,6 +91,8 @@ class FitRequest:
         Minutes ahead that the one model looks; what is purged is the longest of them.
     production
         The model in production of each horizon that has one.
+    start_from
+        The native file of an earlier model that is to be trained further; None begins anew.
     """
 
     folder: str
@@ -108,6 +110,7 @@ class FitRequest:
     validation_fraction: float = 0.2
     embargo_minutes: int = 5
     production: Mapping[int, ServedBefore] = field(default_factory=dict)
+    start_from: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +210,7 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
             progress=lambda done, text: progress(0.05 + 0.85 * done, text),
             cancelled=cancelled,
             checkpoints=checkpoints,
+            start_from=request.start_from,
         )
     except NoSignalError as nothing:
         model, reason = None, str(nothing)

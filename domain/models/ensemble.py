@@ -64,12 +64,25 @@ class Ensemble:
         progress: Progress,
         cancelled: Cancelled,
         checkpoints: Checkpoints | None = None,
+        start_from: bytes | None = None,
     ) -> Fitted:
-        """Train the members, weigh them, and put those that count into one graph."""
+        """Train the members, weigh them, and put those that count into one graph.
+
+        With `start_from`, an earlier ensemble's native file, its members are trained further, and weighed
+        anew.
+        """
         chosen = EnsembleSettings.of(settings)
         run = _Run(chosen, train, validation)
-        shelf = Shelf(checkpoints, fingerprint(chosen, seed, train, validation))
-        stages = Stages(shelf=shelf, count=run.trainings, seed=seed, progress=progress, cancelled=cancelled)
+        earlier = _members_of(start_from)
+        shelf = Shelf(checkpoints, fingerprint(chosen, seed, train, validation, start_from=start_from))
+        stages = Stages(
+            shelf=shelf,
+            count=run.trainings,
+            seed=seed,
+            progress=progress,
+            cancelled=cancelled,
+            earlier=earlier,
+        )
         fitted, weights = run.fit(stages)
         kept = [name for name in chosen.members if name in fitted and name in weights]
         if not kept:
@@ -95,6 +108,12 @@ class Ensemble:
             for kind, name in enumerate(_KINDS):
                 sums[kind] = sums[kind] + said[kind].astype(np.float64) * np.array(member["weights"][name])
         return Predictions(sums[0].astype(np.float32), sums[1].astype(np.float32))
+
+
+def _members_of(native: bytes | None) -> dict[str, bytes]:
+    if native is None:
+        return {}
+    return {member["family"]: member["native"].encode() for member in json.loads(native)["members"]}
 
 
 class _Run:

@@ -92,11 +92,22 @@ class Stages:
     ----------
     count
         How many trainings there will be, for the progress.
+    earlier
+        Native files of earlier models that members are trained further from; folds begin anew, as an earlier
+        model may have seen what they foretell.
     """
 
     def __init__(
-        self, *, shelf: Shelf, count: int, seed: int, progress: Progress, cancelled: Cancelled
+        self,
+        *,
+        shelf: Shelf,
+        count: int,
+        seed: int,
+        progress: Progress,
+        cancelled: Cancelled,
+        earlier: Mapping[str, bytes],
     ) -> None:
+        self._earlier = earlier
         self._shelf = shelf
         self._count = count
         self._seed = seed
@@ -160,6 +171,7 @@ class Stages:
                 progress=lambda done, text: self._progress((begun + done) / count, f"{title}: {text}"),
                 cancelled=self._cancelled,
                 checkpoints=_Own(self._shelf, state),
+                start_from=self._earlier.get(title),
             )
         except NoSignalError:
             self._shelf.change(put={f"{title}/facts": b"null"}, drop=state)
@@ -174,9 +186,10 @@ class Stages:
         self._shelf.change(put={f"{title}/{name}": piece for name, piece in pieces.items()}, drop=state)
 
 
-def fingerprint(settings: Any, seed: int, *parts: TrainingRows) -> str:
+def fingerprint(settings: Any, seed: int, *parts: TrainingRows, start_from: bytes | None) -> str:
     """Give a digest of everything that a training depends on."""
     digest = hashlib.sha256(f"{_FORMAT} {settings} {seed}".encode())
+    digest.update(hashlib.sha256(start_from or b"").digest())
     for rows in parts:
         for array in (rows.vectors, rows.target_pct, rows.open_time_ms, rows.symbol_index):
             digest.update(np.ascontiguousarray(array).data)

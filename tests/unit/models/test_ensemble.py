@@ -487,3 +487,23 @@ def test_an_ensemble_that_looks_back_sees_what_the_last_minute_does_not_tell(mem
         pieces = [serving.run(session, inputs[k : k + size]) for k in range(0, 40, size)]
         for kind in (0, 1):
             assert np.concatenate([piece[kind] for piece in pieces]).tobytes() == whole[kind].tobytes()
+
+
+def test_its_members_are_trained_further_and_weighed_anew(mixed: Any, fitted: Fitted) -> None:
+    parts = _parts(seed=9, corner=0.8, line=0.5)
+    further = _fit(parts, start_from=fitted.native)
+    old, new = (
+        next(m["native"] for m in json.loads(native)["members"] if m["family"] == "xgboost")
+        for native in (fitted.native, further.native)
+    )
+    trees = [
+        [
+            len(head["learner"]["gradient_booster"]["model"]["trees"])
+            for head in json.loads(each)["heads"].values()
+        ]
+        for each in (old, new)
+    ]
+    assert all(a <= b for a, b in zip(*trees, strict=True))
+    assert sum(trees[1]) > sum(trees[0])
+    assert _fit(parts, start_from=fitted.native).native == further.native
+    assert _fit(parts).native != further.native
