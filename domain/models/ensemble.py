@@ -126,7 +126,7 @@ class _Run:
         self.judge = validation
         # those whose given weight is 0 need not be trained
         self.members = [m for m in settings.members if not settings.weights or settings.weights[m] > 0]
-        self.purge, self.overlap = ensemble_rows.reach_minutes(train, validation)
+        self.purge, self.overlap = ensemble_rows.reach(train, validation)
         #: Positions to learn from, to stop by and to foretell.
         self.folds: list[tuple[Int64, Int64, Int64]] = []
         found_out = not settings.weights and settings.weighting != "equal"
@@ -162,7 +162,7 @@ class _Run:
         elif self.judges:
             said = {name: _ask(model, self.judge) for name, model in fitted.items()}
             doubt = STOPPED_BY if self.judge is self.stop else FRESH
-            judged = Judged(rows=self.judge, said=said, overlap_minutes=self.overlap)
+            judged = Judged(rows=self.judge, said=said, overlap=self.overlap)
             weights = ensemble_weights.by_skill(judged, doubt=doubt)
         else:
             weights = ensemble_weights.alike(self.members, self.settings.weights, self.train.horizons)
@@ -196,7 +196,7 @@ class _Run:
             for name in self.members
         }
         rows = self.train.take(np.concatenate([ahead for _, _, ahead in self.folds]))
-        return Judged(rows=rows, said=said, overlap_minutes=self.overlap)
+        return Judged(rows=rows, said=said, overlap=self.overlap)
 
 
 def _ask(fitted: Fitted, rows: TrainingRows) -> Predictions:

@@ -7,7 +7,7 @@ the splitter has left out as many minutes. The same distance is purged wherever 
 from __future__ import annotations
 
 from domain.evaluation.walk_forward import TooFewRowsError, WalkForward
-from domain.models.ensemble_weights import overlap_minutes
+from domain.models.ensemble_weights import overlap
 from domain.models.model import MIN_ROWS, TrainingRows
 from schemas.frames import MINUTE_MS, Int64
 
@@ -19,17 +19,15 @@ _FORETOLD, _STOPPED_BY = 0.6, 0.2
 _LONGEST_MINUTES = 10_080
 
 
-def reach_minutes(train: TrainingRows, validation: TrainingRows) -> tuple[int, tuple[int, ...]]:
-    """Tell how many minutes must be purged, and over how many the labels of each horizon overlap.
+def reach(train: TrainingRows, validation: TrainingRows) -> tuple[int, tuple[int, ...]]:
+    """Tell how many minutes must be purged, and how many rows' labels of each horizon overlap.
 
-    Rows to validate on that do not follow the training rows say nothing about that; then the overlap that is
-    measured is purged.
+    Rows to validate on that do not follow the training rows say nothing about the minutes; then as many as
+    the overlap that is measured are purged.
     """
     left_out = (int(validation.open_time_ms.min()) - int(train.open_time_ms.max())) // MINUTE_MS
-    if left_out > 0:
-        return left_out, overlap_minutes(train, longest=left_out)
-    measured = overlap_minutes(train, longest=_LONGEST_MINUTES)
-    return max(measured), measured
+    measured = overlap(train, longest_minutes=left_out if left_out > 0 else _LONGEST_MINUTES)
+    return left_out if left_out > 0 else max(measured), measured
 
 
 def halves(open_time_ms: Int64, *, purge_minutes: int) -> tuple[Int64, Int64] | None:

@@ -44,13 +44,13 @@ class Judged:
         What came.
     said
         By member that found a signal.
-    overlap_minutes
-        Of each horizon, over how many minutes labels overlap.
+    overlap
+        Of each horizon, how many rows one behind the other share part of a label.
     """
 
     rows: TrainingRows
     said: Mapping[str, Predictions]
-    overlap_minutes: tuple[int, ...]
+    overlap: tuple[int, ...]
 
     def of(self, kind: int, column: int) -> _Column:
         """Take what one kind of forecast of one horizon is judged by."""
@@ -66,7 +66,7 @@ class Judged:
             actual=actual,
             forecasts=np.stack(forecasts, axis=1),
             open_time_ms=self.rows.open_time_ms[use],
-            overlap_minutes=self.overlap_minutes[column],
+            overlap=self.overlap[column],
         )
 
 
@@ -75,7 +75,7 @@ class _Column:
     actual: Float64
     forecasts: Float64  # (rows, members)
     open_time_ms: Int64
-    overlap_minutes: int
+    overlap: int
 
     def fit(self, forecast: Float64, doubt: float) -> tuple[float, float]:
         """Give the slope that fits a forecast best, and how far it is trusted (0..1).
@@ -85,7 +85,7 @@ class _Column:
         """
         square = float(forecast @ forecast)
         slope = float(forecast @ self.actual) / square if square > 0 else 0.0
-        outcomes = len(np.unique(self.open_time_ms)) / (2 * self.overlap_minutes) - 1.0
+        outcomes = len(np.unique(self.open_time_ms)) / (2 * self.overlap) - 1.0
         if slope <= 0 or outcomes <= 2:
             return 0.0, 0.0
         # the gain of the best line is half as many standard errors from 0 as its slope
@@ -106,7 +106,8 @@ class _Column:
             predicted=forecast,
             reference=np.zeros(len(forecast)),
             open_time_ms=self.open_time_ms,
-            horizon_minutes=self.overlap_minutes,
+            # lags are counted in times that there are rows of
+            horizon_minutes=self.overlap,
         )
 
 
@@ -159,22 +160,22 @@ def alike(members: Sequence[str], given: Mapping[str, float], horizons: int) -> 
     return {name: _cut(np.full((2, horizons), weight)) for name, weight in share.items() if weight > 0}
 
 
-def overlap_minutes(rows: TrainingRows, *, longest: int) -> tuple[int, ...]:
-    """Measure of each horizon over how many minutes its labels overlap.
+def overlap(rows: TrainingRows, *, longest_minutes: int) -> tuple[int, ...]:
+    """Measure of each horizon how many rows of a symbol, one behind the other, share part of a label.
 
-    The labels of neighbouring minutes share all but the ends of their spans: for a walk of independent steps
-    the mean square of their difference is 2/h of their own.
+    The labels of neighbouring rows share all but the ends of their spans: for a walk of independent steps the
+    mean square of their difference is 2/h of their own. Rows may be minutes, or every so manieth minute.
     """
     order = np.lexsort((rows.open_time_ms, rows.symbol_index))
-    times, symbols = rows.open_time_ms[order], rows.symbol_index[order]
-    beside = (np.diff(times) == MINUTE_MS) & (np.diff(symbols) == 0)
+    apart = np.where(np.diff(rows.symbol_index[order]) == 0, np.diff(rows.open_time_ms[order]), 0)
+    usual_ms = max(MINUTE_MS, int(np.median(apart[apart > 0]))) if (apart > 0).any() else MINUTE_MS
+    most = max(1, longest_minutes * MINUTE_MS // usual_ms)
     found = []
     for column in range(rows.horizons):
         target = _pulled_in(rows.target_pct[order, column])
-        step = np.diff(target)[beside]
-        moved, size = _mean_square(step), _mean_square(target)
+        moved, size = _mean_square(np.diff(target)[apart == usual_ms]), _mean_square(target)
         ratio = 2.0 * size / moved if moved > 0 else 1.0
-        found.append(int(np.clip(round(ratio), 1, longest)))
+        found.append(int(np.clip(round(ratio), 1, most)))
     return tuple(found)
 
 

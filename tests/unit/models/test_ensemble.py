@@ -294,7 +294,7 @@ def _judged(said: Mapping[str, Any], target: Any, overlap: int = 1) -> Judged:
     return Judged(
         rows=rows,
         said={name: Predictions(column, column) for name, column in columns.items()},
-        overlap_minutes=(overlap,),
+        overlap=(overlap,),
     )
 
 
@@ -358,20 +358,21 @@ def test_stacking_gives_each_its_due() -> None:
     assert found.get("noise", np.zeros((2, 1)))[0, 0] < 0.08
 
 
-@pytest.mark.parametrize("horizon", [5, 30, 60])
-def test_how_far_labels_overlap_is_measured(horizon: int) -> None:
+@pytest.mark.parametrize(("horizon", "every"), [(5, 1), (60, 1), (60, 5)])
+def test_how_far_labels_overlap_is_measured(horizon: int, every: int) -> None:
     steps = np.random.default_rng(horizon).standard_t(4, size=(6000, 2))
     path = np.cumsum(steps, axis=0)
     target = np.full(path.shape, np.nan)
     target[:-horizon] = path[horizon:] - path[:-horizon]
+    minutes = np.repeat(np.arange(6000), 2)
     rows = TrainingRows(
         vectors=np.zeros((12_000, 1), np.float32),
         target_pct=target.reshape(-1, 1),
-        open_time_ms=np.repeat(np.arange(6000), 2) * MINUTE_MS,
+        open_time_ms=minutes * MINUTE_MS,
         symbol_index=np.tile(np.arange(2, dtype=np.int32), 6000),
-    )
-    (found,) = ensemble_weights.overlap_minutes(rows, longest=10_080)
-    assert found == pytest.approx(horizon, rel=0.3)
+    ).take(np.flatnonzero(minutes % every == 0))
+    (found,) = ensemble_weights.overlap(rows, longest_minutes=10_080)
+    assert found == pytest.approx(horizon / every, rel=0.3)
 
 
 # Rows
@@ -379,7 +380,7 @@ def test_how_far_labels_overlap_is_measured(horizon: int) -> None:
 
 def test_what_the_splitter_left_out_is_purged_again() -> None:
     train, validation = _parts(line=0.1)
-    purge, _ = ensemble_rows.reach_minutes(train, validation)
+    purge, _ = ensemble_rows.reach(train, validation)
     assert purge == 6
     halves = ensemble_rows.halves(validation.open_time_ms, purge_minutes=purge)
     assert halves is not None
