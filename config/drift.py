@@ -47,9 +47,9 @@ class DriftSettings(Section):
     )
     threshold: Positive = Field(
         16.0,
-        description="Page-Hinkley's threshold, in standard deviations of a block's error; at 16 about one"
-        " model and horizon in a hundred is called drifted by chance in 168 blocks (a block is four horizons,"
-        " at least an hour).",
+        description="Page-Hinkley's threshold, in standard deviations of a block's error; at 16 about two"
+        " models and horizons in a hundred are called drifted by chance in 168 blocks (a block is four"
+        " horizons, at least an hour).",
     )
     adwin_error_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.002, description="ADWIN's bound on the chance of a false alarm at one look."

@@ -10,7 +10,7 @@ from pipeline.stage import Stage, StateVersionError, StepResult
 
 
 class Chain:
-    """Runs a second stage on the output of a first, which also goes out.
+    """Runs a second stage on the output of a first; what the last of them hands on goes out.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Chain:
         decided = self._second.step(handed_on.out)
         return StepResult(
             rows=[*handed_on.rows, *decided.rows],
-            out=handed_on.out,
+            out=handed_on.out if decided.out is None else decided.out,
             event_time_ms=handed_on.event_time_ms,
             logs=[*handed_on.logs, *decided.logs],
         )

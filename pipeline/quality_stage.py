@@ -1,4 +1,7 @@
-"""Watches the data that users and models see: alerts when it is bad, asks for minutes that are missing."""
+"""Watches the data that users and models see: alerts when it is bad, asks for minutes that are missing.
+
+Single candles that stand out get a row in `anomalies` and an alert each.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from domain.quality.anomalies import KINDS, CandleWatch
 from domain.quality.check import CHECKS, Limits, build_checks
 from domain.quality.grid import NEVER, QualityGrid
 from domain.quality.invalid_values import invalid_rows
@@ -23,6 +27,12 @@ CATEGORY = "data_quality"
 REQUESTED_BY = "chart_monitor"
 #: More symbols than this with the same news in the same minute share one entry.
 MOST_ENTRIES = 5
+_STANDS_OUT = {
+    "spike": "The price moved many times further than usual within a minute.",
+    "burst": "Many times the usual volume was traded within a minute.",
+    "frozen": "The traded price has stood still for too long.",
+    "repeated": "The same traded candle has come again and again.",
+}
 
 
 class QualityStage:
@@ -40,10 +50,12 @@ class QualityStage:
         A hole up to this long is asked for again; a longer one is a halt.
     checks
         Names of the checks to make.
+    spike_score, burst_score
+        Beyond these a candle stands out, see `domain.quality.anomalies`.
     """
 
     name = "quality"
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -53,6 +65,8 @@ class QualityStage:
         check_interval_s: int = 60,
         hole_minutes: int = 60,
         checks: tuple[str, ...] = CHECKS,
+        spike_score: float = 10.0,
+        burst_score: float = 5.0,
     ) -> None:
         if check_interval_s < 60 or check_interval_s % 60:
             raise ValueError(f"check_interval_s={check_interval_s} must be a multiple of 60")
@@ -63,6 +77,12 @@ class QualityStage:
         self._checks = build_checks(self._limits, checks)
         count = len(self._symbols)
         self._recent = RecentMinutes(symbols=count, lookback_minutes=self._limits.window_minutes - 1)
+        self._candles = CandleWatch(
+            symbols=count,
+            spike_score=spike_score,
+            burst_score=burst_score,
+            frozen_minutes=self._limits.frozen_minutes,
+        )
         self._last_minute = np.full(count, NEVER, np.int64)
         self._last_close = np.full(count, np.nan)
         self._raised = {name: np.zeros(count, np.bool_) for name in self._checks}
@@ -75,6 +95,7 @@ class QualityStage:
             "check_interval_s": check_interval_s,
             "hole_minutes": hole_minutes,
             "checks": list(checks),
+            "scores": [spike_score, burst_score],
         }
 
     def step(self, batch: FeatureFrame) -> StepResult:
@@ -83,11 +104,13 @@ class QualityStage:
         minute = batch.open_time_ms // MINUTE_MS
         require_new_minutes(self._symbols, position, minute, self._last_minute)
         seen, holes = self._look_at(batch, position, minute)
-        logs = self._heard(position)
+        odd, alerts = self._odd_candles(batch, position, minute)
+        logs = self._heard(position) + alerts
         self._recent.add(seen)
         while (grid := self._recent.next_grid(batch.complete_to_ms // MINUTE_MS)) is not None:
             logs += self._judge(grid)
-        return StepResult(rows=[holes] if len(holes) else [], event_time_ms=batch.complete_to_ms, logs=logs)
+        rows = [part for part in (holes, odd) if len(part)]
+        return StepResult(rows=rows, event_time_ms=batch.complete_to_ms, logs=logs)
 
     def tick(self, now_ms: int) -> list[LogEntry]:
         """Notice silence by the clock: entries for the symbols that have had no candle for too long.
@@ -130,6 +153,37 @@ class QualityStage:
         gap = m - before - 1
         hole = (before != NEVER) & (gap > 0) & (gap <= self._hole_minutes)
         return seen, self._requests(s[hole], before[hole] + 1, m[hole])
+
+    def _odd_candles(
+        self, batch: FeatureFrame, position: Int64, minute: Int64
+    ) -> tuple[Rows, list[LogEntry]]:
+        """Find the candles that stand out, as rows and as alerts."""
+        quiet = batch.origin == Origin.SYNTHETIC
+        found = self._candles.advance(position, minute, batch.ohlcv, quiet)
+        at = minute[found.row]
+        kinds = np.array(KINDS, object)[found.kind]
+        columns = {
+            "symbol": np.array(self._symbols.symbols, object)[position[found.row]],
+            "timestamp": at * MINUTE_MS,
+            "kind": kinds,
+            "value": found.value,
+            "threshold": found.limit,
+            "created_at": (at + 1) * MINUTE_MS,
+        }
+        logs = []
+        for moment, kind in sorted(set(zip(at.tolist(), kinds.tolist(), strict=True))):
+            mine = found.row[(at == moment) & (kinds == kind)]
+            values = np.full(len(self._symbols), np.nan)
+            values[position[mine]] = found.value[(at == moment) & (kinds == kind)]
+            logs += self._entries(
+                kind,
+                np.isfinite(values),
+                level="warning",
+                message=_STANDS_OUT[kind],
+                context={"open_time_ms": moment * MINUTE_MS},
+                values=values,
+            )
+        return Rows(table="anomalies", op="insert", columns=columns), logs
 
     def _requests(self, position: Int64, first: Int64, end: Int64) -> Rows:
         columns = {
@@ -216,6 +270,7 @@ class QualityStage:
                 "last_minute": self._last_minute,
                 "last_close": self._last_close,
                 "silent": self._silent,
+                **{f"candles.{name}": array for name, array in self._candles.arrays().items()},
                 **recent,
                 **raised,
             },
@@ -234,6 +289,9 @@ class QualityStage:
         self._last_minute, self._last_close = arrays["last_minute"], arrays["last_close"]
         self._silent = arrays["silent"]
         self._raised = {name: arrays[f"raised.{name}"] for name in self._checks}
+        self._candles.take(
+            {k.removeprefix("candles."): a for k, a in arrays.items() if k.startswith("candles.")}
+        )
         self._recent.take(
             {k.removeprefix("recent."): a for k, a in arrays.items() if k.startswith("recent.")}
         )

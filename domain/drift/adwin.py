@@ -113,7 +113,8 @@ class Adwin:
         """Look for a place where the window falls into two different parts."""
         old_size, old_total = 0, 0.0
         needed = math.log(2.0 * math.log(self._width) / self._error_rate)
-        variance = self._spread / self._width
+        # Of equal values, rounding may leave less than nothing.
+        variance = max(self._spread, 0.0) / self._width
         for bucket in self._oldest_first():
             old_size += bucket.size
             old_total += bucket.total

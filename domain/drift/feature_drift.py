@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.drift.kolmogorov_smirnov import critical_distance, distance, effective_size
-from domain.drift.population_stability import cuts, shares, stability_index
-from domain.drift.sketch import RANKS, Summary
+from domain.drift.population_stability import cuts, stability_index
+from domain.drift.sketch import BUCKETS, RANKS, Summary
 from schemas.frames import Bool, Float64, Int64
 
 
@@ -91,19 +91,34 @@ def _compare_one(
         # Never seen by any model: all that can be told is whether it is there now.
         none, now = np.array([0.0, 1.0]), np.array([1.0 - missing[-1], missing[-1]])
         return float(stability_index(none, now)), psi_threshold, 0.0, np.inf
-    weights = np.repeat((1.0 - missing) / RANKS, RANKS).reshape(points.shape)
-    ends = cuts(points[:blocks].ravel(), weights[:blocks].ravel())
-    held = np.stack([shares(p, w, ends, m) for p, w, m in zip(points, weights, missing, strict=True)])
-    psi, psi_others = _against_the_rest(held, blocks, stability_index)
-    grid = np.unique(points[there])
-    cdf = np.stack([np.searchsorted(np.sort(p), grid, side="right") / RANKS for p in points[there]])
+    ends = cuts(points[:blocks].ravel(), np.repeat(1.0 - missing[:blocks], RANKS))
+    psi, psi_others = _against_the_rest(_shares(points, missing, ends), blocks, stability_index)
     if not there[-1]:
         return psi, max(psi_threshold, psi_others), 1.0, 0.0
-    known = len(cdf) - 1
-    ks, ks_others = _against_the_rest(cdf, known, distance)
-    size = effective_size(_mean_ranks(points[:blocks][there[:blocks]]), most_rows)
+    points = points[there]
+    known = len(points) - 1
+    ks, ks_others = _against_the_rest(_distributions(points), known, distance)
+    size = effective_size(_mean_ranks(points[:known]), most_rows)
     chance = critical_distance(error_rate, size * known / (known + 1))
     return psi, max(psi_threshold, psi_others), ks, max(chance, ks_others)
+
+
+def _shares(points: Int64, missing: Float64, ends: Int64) -> Float64:
+    """Give the shares of the bins in every block, the last bin that of NaN."""
+    bins = len(ends) + 1
+    place = np.searchsorted(ends, points) + bins * np.arange(len(points))[:, None]
+    held = np.bincount(place.ravel(), minlength=bins * len(points)).reshape(len(points), bins) / RANKS
+    return np.column_stack([held * (1.0 - missing[:, None]), missing])
+
+
+def _distributions(points: Int64) -> Float64:
+    """Give the distribution function of every block, at about as many points as a block has ranks."""
+    grid = np.unique(np.sort(points, axis=None)[:: max(len(points) // 2, 1)])
+    # The points of a block ascend; put behind one another, all blocks are searched at once.
+    apart = 2 * BUCKETS * np.arange(len(points))[:, None]
+    below = np.searchsorted((points + apart).ravel(), grid + apart, side="right")
+    found: Float64 = (below - RANKS * np.arange(len(points))[:, None]) / RANKS
+    return found
 
 
 def _against_the_rest(

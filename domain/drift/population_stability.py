@@ -38,26 +38,8 @@ def cuts(values: Int64, weights: Float64) -> Int64:
     return found
 
 
-def shares(values: Int64, weights: Float64, ends: Int64, missing: float) -> Float64:
-    """Give the shares of the bins of `cuts`, the last of them that of NaN.
-
-    Parameters
-    ----------
-    values, weights
-        A sample without its NaN.
-    ends
-        Where the bins end.
-    missing
-        Share of NaN.
-    """
-    held = np.bincount(np.searchsorted(ends, values), weights=weights, minlength=len(ends) + 1)
-    total = held.sum()
-    finite = held / total * (1.0 - missing) if total > 0.0 else held
-    return np.append(finite, missing)
-
-
 def stability_index(reference: Float64, current: Float64) -> Float64:
-    """Compute the index from shares; works along the last axis."""
+    """Compute the index from the shares of the bins; works along the last axis."""
     p, q = np.maximum(reference, LEAST_SHARE), np.maximum(current, LEAST_SHARE)
     index: Float64 = ((q - p) * np.log(q / p)).sum(axis=-1)
     return index

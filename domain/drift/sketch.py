@@ -41,10 +41,13 @@ class Summary:
         Shape (features, `RANKS`): buckets at the ranks (k + 1/2) / `RANKS`; 0 where no value was finite.
     missing
         Shape (features,): share of NaN.
+    rows
+        How many rows it had.
     """
 
     ranks: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]
     missing: Float64
+    rows: int
 
 
 class Counts:
@@ -83,7 +86,7 @@ class Counts:
                 reached = np.cumsum(counts[used])
                 ranks[k] = used[np.searchsorted(reached, wanted * reached[-1])]
                 missing[k] = 1.0 - reached[-1] / self._rows
-        return Summary(ranks, missing)
+        return Summary(ranks, missing, self._rows)
 
     def state(self) -> Int64:
         """Hand out the counts: rows, then place and count of every bucket that is not empty."""
