@@ -138,6 +138,11 @@ class TrainingSettings(Section):
         " error of the no-change forecast.",
     )
     per_symbol: bool = Field(False, description="One model per symbol instead of one for all symbols.")
+    training_mode: Literal["batch", "online", "transfer"] = Field(
+        "batch",
+        description="How a retraining begins: anew on all rows kept (batch), from the model in production on"
+        " the rows since (online), or, where there is none yet, from another symbol's model (transfer).",
+    )
     joint_horizons: Literal["family", "always", "never"] = Field(
         "family",
         description="One model for all horizons at once: as is usual for the model family, always, or never.",
