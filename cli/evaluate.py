@@ -31,6 +31,7 @@ from training.evaluation.evaluation import BASELINE, Evaluation, Tell, Walk
 from training.evaluation.evaluation import evaluate as walk_forward
 from training.evaluation.history import History, compute_history, feed_batches
 from training.evaluation.report import answer
+from training.evaluation.report_html import page
 from training.evaluation.schedule import Policy, TooShortError
 from training.settings import plan_of
 
@@ -70,12 +71,17 @@ def evaluate(
     from_: Annotated[str | None, typer.Option("--from", help="First minute, ISO, UTC.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Minute to stop before, ISO, UTC.")] = None,
     config: ConfigOption = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Also write a report with pictures: one file that needs nothing else."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Walk forward over recorded candles, retraining as in production, and report how good the models are."""
     wanted = _whole_numbers(horizons, "--horizons", least=1)
     chosen_seeds = _whole_numbers(seeds, "--seeds", least=0)
     names = _families(families)
+    _check_page(html)
     try:
         chosen = _symbols(path, symbols)
         recording = recorded_at(path, chosen, from_, to)
@@ -96,6 +102,8 @@ def evaluate(
         progress.print(str(error), markup=False)
         raise typer.Exit(130) from None
     told = answer(found, seconds=seconds)
+    if html is not None:
+        _write(html, page(found, told, name=path.resolve().name, settings=_told_settings(settings)))
     if as_json:
         give_json(told)
     else:
@@ -233,6 +241,35 @@ def walk_of(settings: Settings, seeds: tuple[int, ...], folds: int | None) -> Wa
         trade_horizon=settings.trading.horizon_minutes,
         strategies=strategies_of(settings),
     )
+
+
+def _check_page(html: Path | None) -> None:
+    """Say before the work that the page could not be written after it."""
+    if html is None:
+        return
+    if html.is_dir() or not html.parent.is_dir():
+        problem = "is a folder" if html.is_dir() else f"cannot be written: there is no folder {html.parent}"
+        raise typer.BadParameter(f"{html} {problem}; name a file such as report.html", param_hint="--html")
+
+
+def _write(html: Path, text: str) -> None:
+    """Replace the file as a whole."""
+    part = html.with_name(f"{html.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(html)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _told_settings(settings: Settings) -> dict[str, Any]:
+    """List the settings that an evaluation depends on, by dotted name."""
+    sections = ("features", "data", "training", "inference", "forecasting", "trading")
+    return {
+        f"{section}.{name}": value
+        for section in sections
+        for name, value in getattr(settings, section).model_dump(mode="json").items()
+    }
 
 
 # --- doing it ---

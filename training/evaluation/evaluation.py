@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from schemas.frames import MINUTE_MS, Bool, Float64
 from training.evaluation import serving
 from training.evaluation.earnings import Earnings, Holding, earnings, holding
 from training.evaluation.history import History
+from training.evaluation.importance import Importance, importances
 from training.evaluation.schedule import Learns, Policy, TooShortError, due_points
 from training.evaluation.scoring import HorizonScores, horizon_scores, outcomes_pct, scored_rows
 from training.evaluation.serving import Said, Serving, Stages
@@ -89,6 +90,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What an evaluation was made of: symbols, candles, and the open times of the first and last minute."""
+
+    symbols: tuple[str, ...]
+    candles: int
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """What came of a walk-forward.
 
@@ -102,6 +113,12 @@ class Evaluation:
         By family, horizon and seed: whether there is evidence of skill, after everything that was tried.
     trials
         Every family, horizon, seed and way but the baseline, with what trading it earned each day.
+    data
+        What it was made of.
+    held
+        What holding the symbols earned.
+    importance
+        Of the features, in the newest model of every family and horizon.
     """
 
     walk: Walk
@@ -110,8 +127,9 @@ class Evaluation:
     runs: tuple[Run, ...]
     verdicts: Mapping[tuple[str, int, int], Verdict]
     trials: TrialLedger
+    data: Data
     held: Holding
-    points_ms: tuple[int, ...] = field(default=())
+    importance: tuple[Importance, ...]
 
     def run(self, family: str, seed: int, way: Way) -> Run:
         """Give one of the runs."""
@@ -132,18 +150,25 @@ async def evaluate(
     walked = Trainings(plan=walk.plan, learns=walk.learns, seeds=walk.seeds, compute=compute, scratch=scratch)
     trainings = await walked.run(history, points, tell=lambda done, text: tell(done * _TRAINING_SHARE, text))
     _check_trained(walk, trainings)
+    seen = await importances(history, trainings, walk.plan, seed=walk.seeds[0], compute=compute)
     return await asyncio.to_thread(
         score_walk,
         history,
         walk,
         trainings,
+        seen,
         stages,
         lambda done, text: tell(_TRAINING_SHARE + (1.0 - _TRAINING_SHARE) * done, text),
     )
 
 
 def score_walk(
-    history: History, walk: Walk, trainings: Sequence[Training], stages: Stages, tell: Tell
+    history: History,
+    walk: Walk,
+    trainings: Sequence[Training],
+    seen: Sequence[Importance],
+    stages: Stages,
+    tell: Tell,
 ) -> Evaluation:
     """Let all models speak, and score what they say."""
     actual = outcomes_pct(history, walk.horizons)
@@ -178,8 +203,14 @@ def score_walk(
         runs=tuple(runs),
         verdicts=dict(zip(tests, judge(list(tests.values())), strict=True)) if tests else {},
         trials=TrialLedger().counting(*_trials(runs)),
+        data=Data(
+            symbols=history.frame.symbols,
+            candles=len(history.frame),
+            first_ms=int(history.frame.open_time_ms[0]),
+            last_ms=history.last_ms,
+        ),
         held=holding(history=history, costs=walk.costs, span_ms=span_ms),
-        points_ms=tuple(sorted({training.train_at_ms for training in trainings})),
+        importance=tuple(seen),
     )
 
 

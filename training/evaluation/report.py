@@ -66,7 +66,14 @@ def answer(found: Evaluation, *, seconds: float) -> dict[str, Any]:
         "family_wise_error": DEFAULT_FAMILY_WISE_ERROR,
         "buy_and_hold": asdict(found.held.scores),
         "span": {"from": _iso(found.span_ms[0]), "to": _iso(found.span_ms[1])},
+        "data": {
+            "symbols": list(found.data.symbols),
+            "candles": found.data.candles,
+            "from": _iso(found.data.first_ms),
+            "to": _iso(found.data.last_ms),
+        },
         "seeds": list(found.walk.seeds),
+        "importance": [asdict(each) for each in found.importance],
         "trainings": _trainings(found),
     }
 
