@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy as np
 
 from domain.models.windows import Windows
 from pipeline.past_vectors import PastVectors
+from pipeline.shadow import shadow_rows
 from pipeline.stage import StateVersionError, StepResult
 from schemas.frames import (
     MINUTE_MS,
@@ -72,6 +74,8 @@ class ServingModel:
         How far ahead it looks.
     effective_from_ms
         The event time from which it serves; an older one serves until then.
+    until_ms
+        The event time at which it ends; None: until a newer one serves.
     schema_hash
         The features it was trained on.
     rank
@@ -91,6 +95,7 @@ class ServingModel:
     horizon_minutes: int
     effective_from_ms: int
     schema_hash: str
+    until_ms: int | None = None
     rank: int = 0
     artifact: str
     column: int = 0
@@ -139,6 +144,7 @@ class InferenceStage:
         self._past = PastVectors(window_minutes) if window_minutes else None
         self._limit = dissimilarity_limit
         self._models: tuple[ServingModel, ...] = ()
+        self._challengers: tuple[ServingModel, ...] = ()
         #: Names of the models that were seen, kept with the checkpoint.
         self.known_models: Callable[[], list[str]] = list
 
@@ -158,6 +164,14 @@ class InferenceStage:
             sorted(models, key=lambda model: (model.rank, model.effective_from_ms, model.version))
         )
 
+    def shadow(self, challengers: Sequence[ServingModel]) -> None:
+        """Put the models in place that are asked beside, in rows of their own; called between steps.
+
+        One that looks further back than this stage keeps is left out.
+        """
+        kept = self._past.minutes if self._past is not None else 0
+        self._challengers = tuple(model for model in challengers if model.window <= kept)
+
     def step(self, batch: FeatureFrame) -> StepResult:
         """Predict for every row and horizon."""
         shape = (len(batch), len(self._horizons))
@@ -176,7 +190,13 @@ class InferenceStage:
         answers.reason[~batch.is_complete] = Reason.WARMING
         too_old = (batch.age_ms() > self._max_age_ms)[:, None] & (answers.reason == Reason.NONE)
         answers.reason[too_old] = Reason.TOO_OLD
+        beside = (
+            shadow_rows(batch, self._challengers, partial(self._said, batch, past))
+            if self._challengers
+            else []
+        )
         return StepResult(
+            rows=beside,
             out=_with_answers(batch, self._horizons, answers, tuple(versions)),
             event_time_ms=batch.complete_to_ms,
         )
@@ -249,6 +269,8 @@ class InferenceStage:
             if model.horizon_minutes != horizon or model.schema_hash != batch.schema_hash:
                 continue
             serves = event_time >= model.effective_from_ms
+            if model.until_ms is not None:
+                serves &= event_time < model.until_ms
             if model.symbol == ALL_SYMBOLS:
                 # of the same rank, a symbol's own model goes before the pooled one
                 serves &= own < model.rank

@@ -1,24 +1,25 @@
 """Brings the right models to the inference stage, and holds it at the points where they may change.
 
 When history is processed (a replay, the start, after an outage) inference waits at each retraining point
-until the training that is due there has ended, well or badly: so the same history is always served by the
-same models. Live, it never waits: a model that is ready late begins to serve with the next minute, and that
-time is recorded.
+until the training that is due there has ended, well or badly, and where a shadow ends until the comparison
+has: so the same history is always served by the same models. Live, it never waits: a model that is ready late
+begins to serve with the next minute, and that time is recorded; so is that of a rollback.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
 
 from artifacts.store import ArtifactStore
-from db.repositories import checkpoints, jobs, models
+from db.repositories import challenges, checkpoints, jobs, models, terms
 from db.repositories.checkpoints import Checkpoint
 from db.repositories.models import Model
+from db.repositories.terms import Key
 from domain.forecasting.retraining import retraining_points
 from domain.models.model import ModelRefusedError
 from domain.models.serving import ServedModel
@@ -82,6 +83,8 @@ class ModelGuide:
         A structlog logger.
     serve
         Hands models to the stage that is in use.
+    shadow
+        Hands challengers to it.
     """
 
     def __init__(
@@ -91,11 +94,14 @@ class ModelGuide:
         store: ArtifactStore,
         log: Any,
         serve: Callable[[list[ServingModel]], None],
+        shadow: Callable[[list[ServingModel]], None] | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._log = log
         self._serve = serve
+        self._shadow = shadow
+        self._challengers: list[str] = []
         self._begun_ms: int | None = None
         self._loaded: dict[str, ServedModel | None] = {}
         self._served: list[ServingModel] | None = None
@@ -115,17 +121,18 @@ class ModelGuide:
         """Bring the models that served a frame when it was processed."""
         if self._served is None:
             await self._acknowledge_late(connection)
-            await self._refresh(connection, frame.schema_hash)
+            first_ms = int(frame.open_time_ms[0]) if len(frame) else frame.complete_to_ms
+            await self._refresh(connection, frame.schema_hash, first_ms)
 
     async def allow(self, connection: asyncpg.Connection, batch: Batch) -> int:
         """Tell how many leading rows the models at hand may serve."""
         frame: FeatureFrame = batch.frame
         if not len(frame):
             return 1
+        first_ms = int(frame.open_time_ms[0]) + MINUTE_MS
         if self._served is None:
             await self._acknowledge_late(connection)
-            await self._refresh(connection, frame.schema_hash)
-        first_ms = int(frame.open_time_ms[0]) + MINUTE_MS
+            await self._refresh(connection, frame.schema_hash, first_ms)
         if not self._settings.replay and int(frame.age_ms()[0]) < CATCHING_UP_MS:
             self._is_live, self._schema_hash = True, frame.schema_hash
             await self._look(connection, first_ms, _LOOK_LATEST_S)
@@ -142,28 +149,36 @@ class ModelGuide:
             return 0
         delay_ms = self._settings.delay_minutes * MINUTE_MS
         settled = self._settled_ms if self._settled_ms is not None else begun
-        due = self._points(begun, settled, first_ms - delay_ms)
+        due = await self._points(connection, begun, settled, first_ms - delay_ms)
         if due:
             if not await self._ended(connection, due[-1]):
                 return 0
             self._settled_ms = due[-1]
             self._begun_ms = begun
             await self._acknowledge_late(connection)
-            await self._refresh(connection, frame.schema_hash)
+            await self._refresh(connection, frame.schema_hash, first_ms)
         after = max(self._settled_ms or begun, first_ms - delay_ms)
         # Joined messages are not sorted by time: a late symbol may come last.
         last_ms = int(frame.open_time_ms.max()) + MINUTE_MS
-        coming = self._points(begun, after, last_ms - delay_ms)
+        coming = await self._points(connection, begun, after, last_ms - delay_ms)
         if not coming:
             return len(frame)
         barrier_ms = coming[0] + delay_ms
         later = frame.open_time_ms + MINUTE_MS >= barrier_ms
         return int(later.argmax()) if later.any() else len(frame)
 
-    def _points(self, begun: int, after_ms: int, to_ms: int) -> list[int]:
-        return retraining_points(
+    async def _points(
+        self, connection: asyncpg.Connection, begun: int, after_ms: int, to_ms: int
+    ) -> list[int]:
+        """List the times at whose training or comparison a model may change, ascending.
+
+        The end of a shadow is known as soon as the training has ended that began it, and that is waited for.
+        """
+        trainings = retraining_points(
             begun, after_ms, to_ms, self._settings.window_minutes, self._settings.every_minutes
         )
+        shadows = await challenges.ends(connection, after_ms, to_ms, symbols=self._settings.trained)
+        return sorted({*trainings, *shadows})
 
     async def _ended(self, connection: asyncpg.Connection, point_ms: int) -> bool:
         """Tell whether the trainer has come to a point and its trainings have ended."""
@@ -195,20 +210,18 @@ class ModelGuide:
             return
         self._looked_s = time.monotonic()
         assert self._acknowledged is not None
-        fresh = [m for m in await models.timeline(connection) if m.model_version not in self._acknowledged]
-        if not fresh:
-            return
-        for model in fresh:
-            assert model.effective_from_ms is not None
-            if model.effective_from_ms < next_ms:
-                await models.activate(connection, model.id, next_ms)
+        fresh = [term for term in await terms.timeline(connection) if term.name not in self._acknowledged]
+        for term in fresh:
+            if term.effective_from_ms < next_ms:
+                await terms.postpone(connection, term.key, term.number, next_ms)
                 self._log.info(
-                    f"{model.model_version} was ready late and serves from now on",
+                    f"{term.name} was ready late and counts from now on",
                     action="model_activated",
                     effective_from_ms=next_ms,
                 )
-            self._acknowledged.add(model.model_version)
-        await self._refresh(connection, self._schema_hash)
+            self._acknowledged.add(term.name)
+        if fresh or await self._challenged(connection, next_ms) != self._challengers:
+            await self._refresh(connection, self._schema_hash, next_ms)
 
     async def _acknowledge_late(self, connection: asyncpg.Connection) -> None:
         """At a start: what became ready while nobody looked begins behind the last committed minute."""
@@ -219,44 +232,70 @@ class ModelGuide:
             """,
             self._settings.partition,
         )
-        timeline = await models.timeline(connection)
+        timeline = await terms.timeline(connection)
         first_look = self._acknowledged is None
         if self._acknowledged is None:
             self._acknowledged = set(place["known"] or ()) if place is not None else set()
         if first_look and not self._settings.replay and place is not None and place["event_time"] is not None:
             next_ms = checkpoints.milliseconds(place["event_time"]) + 2 * MINUTE_MS
-            for model in timeline:
-                late = model.effective_from_ms is not None and model.effective_from_ms < next_ms
-                if late and model.model_version not in self._acknowledged:
-                    await models.activate(connection, model.id, next_ms)
-        self._acknowledged.update(model.model_version for model in timeline)
+            for term in timeline:
+                if term.effective_from_ms < next_ms and term.name not in self._acknowledged:
+                    await terms.postpone(connection, term.key, term.number, next_ms)
+        self._acknowledged.update(term.name for term in timeline)
 
     # --- loading ---
 
-    async def _refresh(self, connection: asyncpg.Connection, schema_hash: str) -> None:
+    async def _refresh(self, connection: asyncpg.Connection, schema_hash: str, from_ms: int) -> None:
         """Load what is on the timeline, and hand it to the stage; what is refused leaves its predecessor."""
-        serving = []
+        serving: list[ServingModel] = []
+        last: dict[Key, int] = {}
         for model in await models.timeline(connection):
-            served = self._load(model, schema_hash)
-            if served is None or model.effective_from_ms is None:
+            begin, end = model.effective_from_ms, model.superseded_at_ms
+            if begin is None or begin == end:
                 continue
-            ranks = self._settings.families
-            serving.append(
-                ServingModel(
-                    version=model.model_version,
-                    symbol=model.symbol,
-                    horizon_minutes=model.forecast_horizon,
-                    effective_from_ms=model.effective_from_ms,
-                    schema_hash=model.schema_hash,
-                    rank=ranks.index(model.model_type) if model.model_type in ranks else -1,
-                    artifact=served.sha256,
-                    column=served.card.horizons.index(model.forecast_horizon),
-                    window=served.window,
-                    ask=served.predict,
-                )
-            )
+            served = self._load(model, schema_hash)
+            if served is not None:
+                last[model.key] = len(serving)
+                serving.append(self._serving(model, served, begin, end))
+            elif model.key in last and serving[last[model.key]].until_ms == begin:
+                serving[last[model.key]] = replace(serving[last[model.key]], until_ms=end)
         self._served = serving
         self._serve(serving)
+        await self._refresh_shadows(connection, schema_hash, from_ms)
+
+    async def _refresh_shadows(self, connection: asyncpg.Connection, schema_hash: str, from_ms: int) -> None:
+        if self._shadow is None:
+            return
+        found = await challenges.shadows(connection, from_ms, symbols=self._settings.trained)
+        self._challengers = [each.model.model_version for each in found]
+        beside = [
+            self._serving(each.model, served, each.from_ms, each.until_ms)
+            for each in found
+            if (served := self._load(each.model, schema_hash)) is not None
+        ]
+        self._shadow(beside)
+
+    async def _challenged(self, connection: asyncpg.Connection, from_ms: int) -> list[str]:
+        """Name the challengers; none of them where nobody asks them."""
+        if self._shadow is None:
+            return []
+        return await challenges.in_shadow(connection, from_ms, symbols=self._settings.trained)
+
+    def _serving(self, model: Model, served: ServedModel, begin_ms: int, end_ms: int | None) -> ServingModel:
+        ranks = self._settings.families
+        return ServingModel(
+            version=model.model_version,
+            symbol=model.symbol,
+            horizon_minutes=model.forecast_horizon,
+            effective_from_ms=begin_ms,
+            until_ms=end_ms,
+            schema_hash=model.schema_hash,
+            rank=ranks.index(model.model_type) if model.model_type in ranks else -1,
+            artifact=served.sha256,
+            column=served.card.horizons.index(model.forecast_horizon),
+            window=served.window,
+            ask=served.predict,
+        )
 
     def _load(self, model: Model, schema_hash: str) -> ServedModel | None:
         version = model.model_version

@@ -1,7 +1,8 @@
 """The inference worker: vectors in, predictions and simulated trades out.
 
 Reads the stream `features`; asks the models in production through ONNX Runtime, opens and moves
-`"tradeSimulations"`, sends the stream `predictions`. A restart goes on from the position in
+`"tradeSimulations"`, sends the stream `predictions`; what challengers would have said goes into
+`"challengerForecasts"`. A restart goes on from the position in
 `"recoveryState"`. Imports no training library.
 """
 
@@ -46,6 +47,12 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         at_hand[0] = models
         in_use[-1].serve(models)
 
+    beside: list[list[ServingModel]] = [[]]
+
+    def shadow(challengers: list[ServingModel]) -> None:
+        beside[0] = challengers
+        in_use[-1].shadow(challengers)
+
     guide = ModelGuide(
         settings=GuideSettings(
             partition=partition,
@@ -61,6 +68,7 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         store=ArtifactStore(worker.directory.models),
         log=worker.log,
         serve=serve,
+        shadow=shadow,
     )
 
     def make_stage() -> Chain:
@@ -73,6 +81,7 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
             dissimilarity_limit=settings.inference.dissimilarity_limit,
         )
         inference.serve(at_hand[0])
+        inference.shadow(beside[0])
         inference.known_models = guide.known
         in_use[:] = [inference]
         return Chain(inference, _trade_stage(worker, partition))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,26 +90,46 @@ async def running(
     return [await _challenge(connection, row) for row in rows]
 
 
-async def shadows(connection: asyncpg.Connection, after_ms: int) -> list[Challenge]:
+async def shadows(
+    connection: asyncpg.Connection, after_ms: int, *, symbols: Sequence[str]
+) -> list[Challenge]:
     """Read the challenges that end behind an event time, decided or not, in the order of their begin."""
     rows = await connection.fetch(
         """
-        SELECT * FROM model_challenges WHERE challenger_until > $1 ORDER BY challenger_from, model_version
+        SELECT * FROM model_challenges WHERE challenger_until > $1 AND symbol = ANY($2)
+        ORDER BY challenger_from, model_version
         """,
         moment(after_ms),
+        list(symbols),
     )
     return [await _challenge(connection, row) for row in rows]
 
 
-async def ends(connection: asyncpg.Connection, after_ms: int, to_ms: int) -> list[int]:
+async def in_shadow(connection: asyncpg.Connection, after_ms: int, *, symbols: Sequence[str]) -> list[str]:
+    """Name the models that `shadows` reads, in the same order."""
+    rows = await connection.fetch(
+        """
+        SELECT model_version FROM model_challenges WHERE challenger_until > $1 AND symbol = ANY($2)
+        ORDER BY challenger_from, model_version
+        """,
+        moment(after_ms),
+        list(symbols),
+    )
+    return [row["model_version"] for row in rows]
+
+
+async def ends(
+    connection: asyncpg.Connection, after_ms: int, to_ms: int, *, symbols: Sequence[str]
+) -> list[int]:
     """List the event times in the half-open span (`after_ms`, `to_ms`] at which a shadow ends, ascending."""
     rows = await connection.fetch(
         """
         SELECT DISTINCT challenger_until AS until FROM model_challenges
-        WHERE challenger_until > $1 AND challenger_until <= $2 ORDER BY until
+        WHERE challenger_until > $1 AND challenger_until <= $2 AND symbol = ANY($3) ORDER BY until
         """,
         moment(after_ms),
         moment(to_ms),
+        list(symbols),
     )
     return [milliseconds(row["until"]) for row in rows]
 
