@@ -24,8 +24,10 @@ from cli import (
     explain,
     fingerprint,
     migrate,
+    models,
     recover,
     replay,
+    rollback,
     sql,
     status,
     up,
@@ -74,6 +76,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("sql")(sql.sql)
 app.command("dsn")(dsn.dsn)
 app.command("explain")(explain.explain)
+app.command("models")(models.models)
+app.command("rollback")(rollback.rollback)
 app.command("fingerprint")(fingerprint.fingerprint)
 app.command("migrate")(migrate.migrate)
 app.command("backfill")(backfill.backfill)

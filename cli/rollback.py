@@ -1,0 +1,212 @@
+"""`tidecast rollback`: the model before the one in production serves again, from the next minute on."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import asyncpg
+import typer
+
+from artifacts.store import ArtifactStore
+from cli.answer import give_json, say
+from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
+from db.connect import connect
+from db.repositories import checkpoints, models, terms
+from db.repositories.checkpoints import moment
+from db.repositories.terms import Term
+from domain.models.model import ModelRefusedError
+from schemas.frames import MINUTE_MS
+
+BASELINE = "last_value"
+_SERVES = "ml_inference"
+
+
+class RollbackError(OSError):
+    """The rollback that was asked for cannot be made; the message says what can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What to roll back: None is any."""
+
+    symbol: str | None
+    horizon: int | None
+    family: str | None
+    to: str | None
+    everything: bool
+
+    def matches(self, term: Term) -> bool:
+        key = term.key
+        return (
+            self.symbol in (None, key.symbol)
+            and self.horizon in (None, key.forecast_horizon)
+            and self.family in (None, key.model_type)
+        )
+
+
+def rollback(
+    folder: FolderOption = DEFAULT_FOLDER,
+    config: ConfigOption = None,
+    symbol: Annotated[
+        str | None, typer.Option("--symbol", help="The model's symbol; ALL for one over all symbols.")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option("--horizon", help="Minutes ahead.", min=1)] = None,
+    family: Annotated[str | None, typer.Option("--family", help="The model family.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="VERSION",
+            help=f"The version that shall serve, one that served before; {BASELINE}: no model."
+            " Without it, the one before.",
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that match, where more than one does.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "rolled back by hand",
+    as_json: JsonOption = False,
+) -> None:
+    """Put the model before back into production, or no model; a running pipeline follows within seconds."""
+    directory, settings = existing_folder(folder, config)
+    if settings.pipeline.replay and directory.holder() is not None:
+        raise RollbackError(
+            f"a replay runs in {directory.path}: a rollback in the middle of it would fall on another minute"
+            " every time; let it end, or stop it (`tidecast down`), and roll back then"
+        )
+    asked = _Asked(symbol=symbol, horizon=horizon, family=family, to=to, everything=everything)
+    with database_of(directory, settings, "rollback", newest=True) as url:
+        done = asyncio.run(_roll_back(url, ArtifactStore(directory.models), asked, reason))
+    if as_json:
+        give_json({"rolled_back": done})
+        return
+    for each in done:
+        say(f"{each['from']} is rolled back; {each['to']} serves from {each['effective_from']} on")
+
+
+async def _roll_back(url: str, store: ArtifactStore, asked: _Asked, reason: str) -> list[dict[str, Any]]:
+    connection = await connect(url)
+    try:
+        async with connection.transaction():
+            every = await terms.timeline(connection)
+            begin_ms = await _next_minute(connection)
+            chosen = _chosen(every, asked)
+            return [await _one(connection, store, every, term, asked.to, begin_ms, reason) for term in chosen]
+    finally:
+        await connection.close()
+
+
+def _chosen(every: Sequence[Term], asked: _Asked) -> list[Term]:
+    serving = [term for term in every if term.superseded_at_ms is None and term.model_version is not None]
+    if asked.to not in (None, BASELINE):
+        keys = {term.key for term in every if term.model_version == asked.to}
+        if not keys:
+            raise RollbackError(
+                f"{asked.to} never served, so it cannot serve again: `tidecast models --all` lists what did"
+            )
+        serving = [term for term in every if term.superseded_at_ms is None and term.key in keys]
+    found = [term for term in serving if asked.matches(term)]
+    if not found:
+        listed = ", ".join(_described(term) for term in serving) or "none"
+        raise RollbackError(f"no such model is in production; there is: {listed}")
+    if len(found) > 1 and not asked.everything:
+        listed = ", ".join(_described(term) for term in found)
+        raise RollbackError(
+            f"{len(found)} models in production match: {listed}. Say which by --symbol, --horizon and"
+            " --family, or --all for all of them"
+        )
+    return found
+
+
+def _described(term: Term) -> str:
+    key = term.key
+    return f"{key.symbol} {key.forecast_horizon} {key.model_type}"
+
+
+async def _one(
+    connection: asyncpg.Connection,
+    store: ArtifactStore,
+    every: Sequence[Term],
+    term: Term,
+    to: str | None,
+    begin_ms: int,
+    reason: str,
+) -> dict[str, Any]:
+    if to is None:
+        target = await _predecessor(connection, store, every, term)
+    else:
+        target = None if to == BASELINE else to
+        await _check(connection, store, target)
+    if target == term.model_version:
+        raise RollbackError(f"{target or 'no model'} serves {_described(term)} already")
+    start_ms = await terms.roll_back(
+        connection, term, to=target, from_ms=begin_ms, reason=reason, decided_by=_who()
+    )
+    return {
+        "symbol": term.key.symbol,
+        "horizon": term.key.forecast_horizon,
+        "family": term.key.model_type,
+        "from": term.model_version or BASELINE,
+        "to": target or BASELINE,
+        "effective_from": moment(start_ms).isoformat(),
+        "by": _who(),
+        "reason": reason,
+    }
+
+
+async def _predecessor(
+    connection: asyncpg.Connection, store: ArtifactStore, every: Sequence[Term], term: Term
+) -> str | None:
+    """Find what served before: the newest other model that was not rolled back itself and can be read."""
+    first = min(
+        each.number for each in every if each.key == term.key and each.model_version == term.model_version
+    )
+    earlier = [
+        each
+        for each in every
+        if each.key == term.key and each.number < first and each.effective_from_ms != each.superseded_at_ms
+    ]
+    for each in sorted(earlier, key=lambda one: -one.number):
+        if each.model_version is None:
+            continue
+        model = await models.by_version(connection, each.model_version)
+        if model is None or model.rolled_back_at_ms is not None:
+            continue
+        try:
+            await _check(connection, store, each.model_version)
+        except RollbackError:
+            continue
+        return each.model_version
+    return None
+
+
+async def _check(connection: asyncpg.Connection, store: ArtifactStore, version: str | None) -> None:
+    if version is None:
+        return
+    model = await models.by_version(connection, version)
+    assert model is not None, "it served"
+    try:
+        store.read(model.artifact_path, sha256=model.artifact_sha256)
+    except ModelRefusedError as error:
+        raise RollbackError(f"{version} cannot serve again: {error}") from error
+
+
+async def _next_minute(connection: asyncpg.Connection) -> int:
+    """Give the event time of the first candle that no process has predicted yet."""
+    places = await checkpoints.progress(connection, [_SERVES])
+    reached = [place.event_time_ms for place in places.values() if place.event_time_ms is not None]
+    if not reached:
+        raise RollbackError("nothing was predicted yet, so there is nothing to roll back")
+    # the checkpoint names the open minute, whose event time is a minute later
+    return max(reached) + 2 * MINUTE_MS
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()[:100]
+    except (KeyError, OSError):
+        return "somebody"
