@@ -27,6 +27,7 @@ from cli import (
     models,
     recover,
     replay,
+    report,
     rollback,
     sql,
     status,
@@ -84,6 +85,7 @@ app.command("backfill")(backfill.backfill)
 app.command("bench")(bench.bench)
 app.command("check-features")(check_features.check_features)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(report.app, name="report")
 
 #: Errors whose message says all that the user needs; anything else is a defect and shows its trace.
 _EXPECTED = (

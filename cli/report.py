@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cli import report_ablation
+from cli import report_ablation, report_correlations
 
 app = typer.Typer(
     help="What the candles say: how symbols move together, what each group of features is worth.",
     no_args_is_help=True,
 )
+app.command("correlations")(report_correlations.correlations)
 app.command("ablation")(report_ablation.ablation)
