@@ -27,10 +27,10 @@ CATEGORY = "data_quality"
 REQUESTED_BY = "chart_monitor"
 #: More symbols than this with the same news in the same minute share one entry.
 MOST_ENTRIES = 5
+#: Of a frozen price the check of that name raises and clears the alert.
 _STANDS_OUT = {
     "spike": "The price moved many times further than usual within a minute.",
     "burst": "Many times the usual volume was traded within a minute.",
-    "frozen": "The traded price has stood still for too long.",
     "repeated": "The same traded candle has come again and again.",
 }
 
@@ -172,6 +172,8 @@ class QualityStage:
         }
         logs = []
         for moment, kind in sorted(set(zip(at.tolist(), kinds.tolist(), strict=True))):
+            if kind not in _STANDS_OUT:
+                continue
             mine = found.row[(at == moment) & (kinds == kind)]
             values = np.full(len(self._symbols), np.nan)
             values[position[mine]] = found.value[(at == moment) & (kinds == kind)]

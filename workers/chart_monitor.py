@@ -1,7 +1,8 @@
-"""The chart monitor: watches that all of it is complete, fresh and sane.
+"""The chart monitor: watches that all of it is complete, fresh and sane, and that it has not drifted.
 
-Reads the stream `features`; raises alerts (log, webhook) and asks the feed for back-fill. A restart goes on
-from the position in `"recoveryState"`. Also keeps house: drops and packs old days.
+Reads the stream `features`; raises alerts (log, webhook), asks the feed for back-fill, writes `anomalies`
+and `"driftChecks"`. A restart goes on from the position in `"recoveryState"`. Also keeps house: drops and
+packs old days.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
+from typing import Any
 
+from domain.features.schema import NAMES
 from domain.partitioning import owned_symbols
 from domain.quality.check import Limits
+from pipeline.beside import Beside
+from pipeline.feature_drift_stage import FeatureDriftStage
 from pipeline.quality_stage import QualityStage
+from pipeline.stage import Stage
 from runtime.alerts import AlertObserver
 from runtime.housekeeping import keep_house
 from runtime.worker import Tasks, Worker, main
@@ -30,8 +36,8 @@ async def build(worker: Worker) -> Tasks:
     settings, monitoring = worker.settings, worker.settings.monitoring
     alerts = AlertObserver(worker)
 
-    def make_stage(partition: int) -> QualityStage:
-        return QualityStage(
+    def make_stage(partition: int) -> Stage[Any]:
+        quality = QualityStage(
             symbols=owned_symbols(settings.symbols, partition, settings.pipeline.partitions),
             limits=Limits(
                 completeness_threshold=monitoring.completeness_threshold,
@@ -40,7 +46,12 @@ async def build(worker: Worker) -> Tasks:
                 invalid_values=monitoring.alert_thresholds.invalid_values,
             ),
             check_interval_s=monitoring.check_interval,
+            spike_score=settings.drift.spike_score,
+            burst_score=settings.drift.burst_score,
         )
+        if not settings.drift.enabled:
+            return quality
+        return Beside(quality, _feature_drift(worker, partition))
 
     runners = [
         worker.runner(
@@ -58,6 +69,23 @@ async def build(worker: Worker) -> Tasks:
         tasks["upkeep"] = keep_house(worker)
     tasks["webhook"] = alerts.post()
     return tasks
+
+
+def _feature_drift(worker: Worker, partition: int) -> FeatureDriftStage:
+    settings, drift = worker.settings, worker.settings.drift
+    return FeatureDriftStage(
+        symbols=owned_symbols(settings.symbols, partition, settings.pipeline.partitions),
+        feature_names=NAMES,
+        retraining_window_minutes=settings.training.window_size,
+        retraining_every_minutes=settings.training.retrain_every_minutes,
+        every_minutes=drift.check_every_minutes,
+        reference_blocks=drift.reference_blocks,
+        least_reference_blocks=drift.least_reference_blocks,
+        psi_threshold=drift.psi_threshold,
+        error_rate=drift.feature_error_rate,
+        share=drift.feature_share,
+        reactions=drift.reactions,
+    )
 
 
 def _wall_clock_ms() -> int:

@@ -1,5 +1,7 @@
 """Alerts that come once and go once, and requests for missing minutes."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from domain.quality.check import Limits
@@ -64,7 +66,7 @@ def test_price_that_stands_still_is_frozen_unless_the_market_is_known_to_be_quie
     quiet = stage(limits=limits).step(
         frame({0: range(30)}, complete_to=29, close=5.0, origin=Origin.SYNTHETIC)
     )
-    assert news(frozen) == [("warning", "frozen_price", "BTC")]
+    assert news(frozen) == [("warning", "repeated", "BTC"), ("warning", "frozen_price", "BTC")]
     assert news(quiet) == []
 
 
@@ -121,3 +123,41 @@ def test_checks_are_made_at_the_interval_of_the_settings():
     one.step(frame({0: range(10), 1: range(10)}, complete_to=9))
     stopped = one.step(frame({0: range(10, 30)}, complete_to=29))
     assert [entry.context["open_time_ms"] for entry in stopped.logs] == [19 * MINUTE]
+
+
+def test_candle_that_stands_out_gets_a_row_and_an_alert():
+    one = stage()
+    calm = frame({0: range(200), 1: range(200)}, complete_to=199)
+    moved = calm.ohlcv.copy()
+    moved[-1, :4] *= 1.5
+    moved[-2, 4] = 1e6
+    result = one.step(replace(calm, ohlcv=moved))
+    (rows,) = result.rows
+    columns = {name: list(values) for name, values in rows.columns.items()}
+    assert rows.table == "anomalies"
+    assert list(zip(columns["symbol"], columns["kind"], strict=True)) == [("BTC", "burst"), ("ETH", "spike")]
+    assert columns["timestamp"] == [199 * MINUTE] * 2
+    assert columns["created_at"] == [200 * MINUTE] * 2
+    assert all(value > limit for value, limit in zip(columns["value"], columns["threshold"], strict=True))
+    assert sorted(news(result)) == [("warning", "burst", "BTC"), ("warning", "spike", "ETH")]
+
+
+def test_many_symbols_that_spike_in_one_minute_share_one_alert():
+    names = tuple(f"S{k}" for k in range(20))
+    minute = np.repeat(np.arange(150), 20)
+    price = np.where(minute == 149, 150.0, 100.0 + 0.01 * (minute % 2))
+    spikes = FeatureFrame(
+        symbols=names,
+        symbol_index=np.tile(np.arange(20, dtype=np.int32), 150),
+        open_time_ms=minute * MINUTE,
+        ohlcv=np.stack([price, price, price, price, np.ones(3000)], axis=1),
+        origin=np.zeros(3000, np.int8),
+        vector=np.zeros((3000, 2), np.float32),
+        is_complete=np.ones(3000, bool),
+        complete_to_ms=149 * MINUTE,
+        schema_hash="h",
+    )
+    result = QualityStage(symbols=names).step(spikes)
+    assert len(result.rows[0]) == 20
+    (entry,) = result.logs
+    assert (entry.subcategory, entry.symbol, entry.context["symbols"]) == ("spike", None, list(names))
