@@ -77,5 +77,5 @@ td.long {{ white-space: normal; min-width: 34ch; }}
 details {{ margin: 10px 0; }}
 summary {{ cursor: pointer; font-weight: 600; }}
 code {{ font: 12.5px ui-monospace, SFMono-Regular, Menlo, monospace; }}
-@media print {{ body {{ background: #fff; }} figure, .scroll {{ break-inside: avoid; }} }}
+@media print {{ figure, .scroll {{ break-inside: avoid; }} }}
 """

@@ -1,0 +1,204 @@
+"""`tidecast evaluate`, as a user meets it: real processes, no server, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from exchanges.generator import GeneratedMarket
+from schemas.frames import MINUTE_MS
+
+ROOT = Path(__file__).parents[2]
+START_MS = 1_700_000_040_000 // MINUTE_MS * MINUTE_MS
+SETTINGS = "[training]\nwindow_size = 240\nretrain_every_minutes = 240\nrounds = 20\n"
+
+
+def write(folder: Path, symbol: str, candles: Any) -> None:
+    columns = {"timestamp": pa.array(candles[:, 0].astype(np.int64), pa.timestamp("ms", "UTC"))}
+    for column, name in enumerate(("open", "high", "low", "close", "volume"), start=1):
+        columns[name] = pa.array(candles[:, column])
+    pq.write_table(pa.table(columns), folder / f"{symbol}-1m.parquet")
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two symbols of a generated market with structure."""
+    folder: Path = tmp_path_factory.mktemp("recorded")
+    market = GeneratedMarket(("BTCUSDT", "ETHUSDT"), seed=11, structure=0.3)
+    for symbol in market.symbols:
+        write(folder, symbol, market.candles(symbol, START_MS, START_MS + 900 * MINUTE_MS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("settings") / "settings.toml"
+    path.write_text(SETTINGS)
+    return path
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "cli.main", "evaluate", *map(str, words)]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDECAST_")}
+    return {**kept, **changes}
+
+
+def evaluate(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+def test_the_answer_has_the_promised_shape_and_the_page_needs_nothing_else(
+    recording: Path, config: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    done = evaluate(
+        recording, "--config", config, "--horizons", "5,15", "--families", "xgboost,last_value",
+        "--seeds", "1,2", "--html", page, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert set(answer["families"]) == {"xgboost", "last_value"}
+    for family in answer["families"].values():
+        assert set(family["horizons"]) == {"5", "15"}
+        for each in family["horizons"].values():
+            assert each["n"] > 0
+            assert {"rmse", "mae", "skill", "accuracy", "ic", "brier", "ece"} <= set(each)
+            assert len(each["accuracy_ci"]) == 2
+            assert set(each["coverage"]) == {"80", "95"}
+            assert isinstance(each["evidence"], bool)
+            assert set(each["seeds"]["rmse"]) == {"mean", "deviation", "lowest", "highest"}
+        assert {"return_pct", "sharpe", "sortino", "max_drawdown_pct", "turnover_per_day"} <= set(
+            family["pnl"]
+        )
+        assert {"buy_and_hold_pct", "coin_flip_pct", "deflated_sharpe"} <= set(family["pnl"])
+    # one family but the baseline, two horizons, two seeds, served and always
+    assert answer["trials"] == 8
+    assert {"deflated_sharpe", "pbo", "seconds", "verdict"} <= set(answer)
+    assert answer["families"]["last_value"]["horizons"]["5"]["skill"] == 0.0
+    assert not answer["families"]["last_value"]["horizons"]["5"]["evidence"]
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert "://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "<script" not in text
+    assert all(title in text for title in ("Equity", "Drawdown", "Do the intervals hold?", "By regime"))
+    assert list(tmp_path.iterdir()) == [page]
+
+
+@pytest.mark.slow
+def test_of_a_random_walk_it_says_that_there_is_no_evidence_of_skill(tmp_path: Path, config: Path) -> None:
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    chance = np.random.default_rng(5)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        minutes = 1_500
+        close = 100.0 * np.exp(np.cumsum(chance.normal(0.0, 0.0006, minutes)))
+        before = np.concatenate([[100.0], close[:-1]])
+        room = np.abs(chance.normal(0.0, 0.0003, (2, minutes)))
+        high, low = np.maximum(before, close) * (1 + room[0]), np.minimum(before, close) * (1 - room[1])
+        times = START_MS + np.arange(minutes) * MINUTE_MS
+        volume = chance.lognormal(3.0, 0.5, minutes)
+        write(folder, symbol, np.column_stack([times, before, high, low, close, volume]))
+    page = tmp_path / "noise.html"
+    done = evaluate(
+        folder, "--config", config, "--horizons", "5", "--folds", "3", "--families", "xgboost",
+        "--html", page, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["verdict"] == "no evidence of skill"
+    told = answer["families"]["xgboost"]["horizons"]["5"]
+    assert not told["evidence"]
+    assert told["accuracy_ci"][0] is None or told["accuracy_ci"][0] <= 0.5
+    assert len({each["train_at"] for each in answer["trainings"]}) == 3
+    assert "No evidence of skill" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--families", "xgbost"], 2, ["xgbost", "did you mean 'xgboost'"]),
+        (["--horizons", "five"], 2, ["--horizons", "five"]),
+        (["--seeds", "-1"], 2, ["--seeds"]),
+        (["--horizons", "5,5000"], 1, ["5000 minutes", "900 minutes long", "--horizons"]),
+        (["--symbols", "DOGEUSDT"], 1, ["DOGEUSDT", "BTCUSDT, ETHUSDT"]),
+        (["--to", "2023-11-15T00:00Z"], 1, ["106 minutes long", "training.window_size"]),
+        (["--html", "/nowhere/report.html"], 2, ["/nowhere", "--html"]),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_name_and_a_remedy(
+    recording: Path, config: Path, words: list[str], code: int, told: list[str]
+) -> None:
+    done = evaluate(recording, "--config", config, "--json", *words)
+    assert done.returncode == code, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["exit_code"] == code
+    assert all(word in answer["error"] for word in told), answer["error"]
+
+
+def test_a_folder_without_recordings_is_named(tmp_path: Path) -> None:
+    done = evaluate(tmp_path)
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+    assert "SYMBOL-1m.parquet" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_stop_in_the_middle_leaves_no_process_and_no_file(
+    recording: Path, config: Path, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        command(recording, "--config", config, "--seeds", "1,2,3,4,5,6", "--json"),
+        cwd=ROOT,
+        env=environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        me = psutil.Process(process.pid)
+        deadline = time.monotonic() + 120
+
+        def computing() -> list[psutil.Process]:
+            return [
+                child
+                for child in me.children(recursive=True)
+                if "runtime.compute_process" in " ".join(child.cmdline())
+            ]
+
+        found: list[psutil.Process] = []
+        while not found and time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                found = computing()
+            time.sleep(0.02)
+        assert found, "it was over before it could be stopped"
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["exit_code"] == 130
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in found)
+    # a library may keep a mark of its own
+    assert list(tmp_path.glob("tidecast-*")) == []
