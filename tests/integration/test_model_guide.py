@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from artifacts.store import ArtifactStore
-from db.repositories import checkpoints, jobs, models
+from db.repositories import challenges, checkpoints, jobs, models, terms
 from db.repositories.checkpoints import Checkpoint, Position
 from domain.models import dissimilarity
 from domain.models.assembly import assemble
@@ -60,6 +60,7 @@ class Stand:
         self.connection = connection
         self.store = ArtifactStore(folder)
         self.served: list[ServingModel] = []
+        self.beside: list[ServingModel] = []
 
     def guide(self, *, replay: bool = True, **changes: Any) -> ModelGuide:
         values: dict[str, Any] = {
@@ -77,10 +78,14 @@ class Stand:
             store=self.store,
             log=structlog.get_logger(),
             serve=self._serve,
+            shadow=self._shadow,
         )
 
     def _serve(self, found: list[ServingModel]) -> None:
         self.served = found
+
+    def _shadow(self, found: list[ServingModel]) -> None:
+        self.beside = found
 
     @property
     def names(self) -> list[str]:
@@ -114,8 +119,8 @@ class Stand:
         assert number is not None
         return number
 
-    async def end(self, *, failed: bool = False) -> None:
-        job = await jobs.claim(self.connection, "me")
+    async def end(self, *, failed: bool = False, job_type: str = "TRAIN") -> None:
+        job = await jobs.claim(self.connection, "me", (job_type,))
         assert job is not None
         if failed:
             await jobs.fail(self.connection, job, "no luck")
@@ -124,29 +129,34 @@ class Stand:
 
     async def promote(self, version: str, minute: int, *, tampered: bool = False) -> None:
         """Put a model into production from a minute's event time on."""
+        async with self.connection.transaction():
+            number = await self.register(version, minute)
+            await models.promote(self.connection, number, at(minute))
+        if tampered:
+            file = self.store.folder / f"{version}.onnx"
+            file.write_bytes(file.read_bytes()[:-10])
+
+    async def register(self, version: str, minute: int) -> int:
+        """Write a model and its file down."""
         payload = graph(version)
         self.store.write(f"{version}.onnx", payload)
-        if tampered:
-            (self.store.folder / f"{version}.onnx").write_bytes(payload[:-10])
-        async with self.connection.transaction():
-            number = await models.register(
-                self.connection,
-                models.NewModel(
-                    model_version=version,
-                    model_type="xgboost",
-                    symbol="ALL",
-                    forecast_horizon=5,
-                    train_start_ms=T0,
-                    train_end_ms=at(minute),
-                    artifact_path=f"{version}.onnx",
-                    artifact_sha256=hashlib.sha256(payload).hexdigest(),
-                    schema_hash="h",
-                    rmse=1.0,
-                    mae=1.0,
-                    baseline_rmse=2.0,
-                ),
-            )
-            await models.promote(self.connection, number, at(minute))
+        return await models.register(
+            self.connection,
+            models.NewModel(
+                model_version=version,
+                model_type="xgboost",
+                symbol="ALL",
+                forecast_horizon=5,
+                train_start_ms=T0,
+                train_end_ms=at(minute),
+                artifact_path=f"{version}.onnx",
+                artifact_sha256=hashlib.sha256(payload).hexdigest(),
+                schema_hash="h",
+                rmse=1.0,
+                mae=1.0,
+                baseline_rmse=2.0,
+            ),
+        )
 
 
 def graph(version: str) -> bytes:
@@ -329,3 +339,95 @@ async def test_live_start_up_history_waits_as_a_replay_does(stand: Stand) -> Non
     assert await guide.allow(stand.connection, batch(61, age_ms=3_600_000)) == 0
     await stand.trainer(60)
     assert await guide.allow(stand.connection, batch(61, age_ms=3_600_000)) == 1
+
+
+# --- challengers and rollbacks ---
+
+
+async def challenge(stand: Stand, version: str, begin: int, end: int) -> None:
+    """Let a registered model run in shadow."""
+    await stand.register(version, begin)
+    model = await models.by_version(stand.connection, version)
+    assert model is not None
+    async with stand.connection.transaction():
+        await challenges.begin(stand.connection, model, from_ms=at(begin), until_ms=at(end))
+
+
+async def test_in_a_replay_a_batch_ends_where_a_comparison_may_change_the_model(stand: Stand) -> None:
+    await stand.trainer(200)
+    await challenge(stand, "m2", 62, 100)
+    guide = stand.guide()
+    # Decided at minute 100, in use 2 minutes later: that is the event time of candle 101.
+    assert await guide.allow(stand.connection, batch(*range(90, 110))) == 11
+    assert await guide.allow(stand.connection, batch(101, 102)) == 0, "the comparison is not done"
+    await stand.end(job_type="COMPARE")
+    assert await guide.allow(stand.connection, batch(101, 102)) == 2
+
+
+async def test_challengers_are_handed_on_until_their_shadow_ends(stand: Stand) -> None:
+    await stand.trainer(200)
+    await stand.promote("m1", 40)
+    await challenge(stand, "m2", 62, 100)
+    await stand.end(job_type="COMPARE")
+    guide = stand.guide()
+    await guide.allow(stand.connection, batch(80))
+    assert stand.names == ["m1"]
+    assert [(c.version, c.effective_from_ms, c.until_ms) for c in stand.beside] == [("m2", at(62), at(100))]
+    later = stand.guide()
+    await later.allow(stand.connection, batch(110))
+    assert stand.beside == []
+
+
+async def test_live_a_challenger_is_found_within_seconds(stand: Stand) -> None:
+    guide = stand.guide(replay=False)
+    await guide.allow(stand.connection, batch(90))
+    assert stand.beside == []
+    await challenge(stand, "m2", 92, 200)
+    guide._looked_s = float("-inf")
+    await guide.allow(stand.connection, batch(95))
+    assert [c.version for c in stand.beside] == ["m2"]
+    assert stand.names == []
+
+
+async def test_live_a_rollback_counts_from_the_next_minute_on_and_is_recorded_so(stand: Stand) -> None:
+    connection = stand.connection
+    await stand.promote("m1", 40)
+    await stand.promote("m2", 60)
+    guide = stand.guide(replay=False)
+    await guide.allow(connection, batch(90))
+    last = (await terms.timeline(connection))[-1]
+    async with connection.transaction():
+        # written for minute 92, but by then it is minute 95
+        await terms.roll_back(connection, last, to="m1", from_ms=at(92), reason="odd", decided_by="ann")
+    guide._looked_s = float("-inf")
+    await guide.allow(connection, batch(95))
+    spans = [(s.version, s.effective_from_ms, s.until_ms) for s in stand.served]
+    assert spans == [("m1", at(40), at(60)), ("m2", at(60), at(96)), ("m1", at(96), None)]
+    assert guide.known() == ["m1", "m1 2", "m2"]
+    assert [(t.name, t.effective_from_ms, t.superseded_at_ms) for t in await terms.timeline(connection)] == [
+        ("m1", at(40), at(60)),
+        ("m2", at(60), at(96)),
+        ("m1 2", at(96), None),
+    ]
+
+
+async def test_a_rollback_to_no_model_leaves_the_minutes_to_the_baseline(stand: Stand) -> None:
+    connection = stand.connection
+    await stand.trainer(200)
+    await stand.promote("m1", 40)
+    async with connection.transaction():
+        last = (await terms.timeline(connection))[-1]
+        await terms.roll_back(connection, last, to=None, from_ms=at(80), reason="odd", decided_by="ann")
+    await stand.guide().allow(connection, batch(100))
+    assert [(s.version, s.until_ms) for s in stand.served] == [("m1", at(80))]
+
+
+async def test_two_models_that_were_late_together_follow_each_other_without_a_gap(stand: Stand) -> None:
+    connection = stand.connection
+    guide = stand.guide(replay=False)
+    await guide.allow(connection, batch(90))
+    await stand.promote("m1", 60)
+    await stand.promote("m2", 70)
+    guide._looked_s = float("-inf")
+    await guide.allow(connection, batch(95))
+    assert [(s.version, s.effective_from_ms) for s in stand.served] == [("m2", at(96))]
