@@ -145,8 +145,7 @@ def by_stacking(judged: Judged) -> Weights:
                 np.concatenate([column.actual, ridge / len(ridge)]),
                 bounds=(0.0, 1.0),
             ).x
-            # as many numbers were fitted as there are members
-            slope, trust = column.fit(spoken @ solved, FRESH * len(ridge))
+            slope, trust = column.fit(spoken @ solved, FRESH)
             weights[speaking] = np.minimum(1.0, slope * solved) * trust
         return weights
 
