@@ -21,7 +21,7 @@ from domain.forecasting.outcomes import OpenForecasts, Settled
 from domain.forecasting.realised import EFFICIENCY_MINUTES, CloseHistory, Realised
 from domain.forecasting.regime import REGIMES, classify
 from domain.forecasting.scores import FREE, ScoreBook
-from domain.forecasting.stated import StatedForecasts
+from domain.forecasting.stated import NOT_SCORED, StatedForecasts
 from domain.forecasting.trend import TrendRule, lookback_minutes
 from domain.forecasting.versions import VersionNumbers
 from domain.forecasting.volatility import COMPONENT_MINUTES, VolatilityRule
@@ -34,6 +34,7 @@ from schemas.frames import (
     MINUTE_MS,
     NULL_MS,
     REASON_TEXT,
+    Bool,
     Float32,
     Float64,
     Int32,
@@ -51,11 +52,15 @@ SHORTEST_SPREAD_MINUTES = 2
 
 @dataclass(frozen=True, slots=True)
 class _Spoken:
-    """What is forecast at each row: arrays of shape (rows, horizons, types), the version (rows, horizons)."""
+    """What is forecast at each row: arrays of shape (rows, horizons, types).
+
+    The version of the price forecast, and whether it was made too late to act on: shape (rows, horizons).
+    """
 
     predicted: Float32
     confidence: Float64
     price_version: Int32
+    late: Bool
     reason: Objects
 
 
@@ -178,7 +183,7 @@ class ForecastStage:
             predicted=spoken.predicted,
             reference_pct=seen.known_volatility_pct[:, self._outcome_columns],
             confidence=spoken.confidence,
-            version=spoken.price_version,
+            version=np.where(spoken.late, np.int32(NOT_SCORED), spoken.price_version),
         )
         totals = self._scores.advance(
             symbol_index=symbol, minute=minute, settles=settled.settles, judged=judged
@@ -244,9 +249,11 @@ class ForecastStage:
         predicted[:, modelled, 0] = np.where(spoke, said, 0.0)
         confidence[:, modelled, 0] = np.where(spoke, sure, confidence[:, modelled, 0])
         price_version[:, modelled] = np.where(spoke, numbers[1:][model], numbers[0])
+        late = np.zeros((rows, n), np.bool_)
+        late[:, modelled] = spoke & (why == Reason.TOO_OLD)
         reason[:, modelled, 0] = _REASONS[why]
         reason[~batch.is_complete] = REASON_TEXT[Reason.WARMING]
-        return _Spoken(predicted, confidence, price_version, reason)
+        return _Spoken(predicted, confidence, price_version, late, reason)
 
     def _stated_as(self, said: Float64, spoken: _Spoken) -> Stated:
         """Put together what each row states, with the names of the versions."""
@@ -261,9 +268,12 @@ class ForecastStage:
 
     def _renumbered(self, new: Int32) -> tuple[Int32, Int32]:
         """Give the numbers of all places and sums, by their new numbers."""
-        stated: Int32 = np.where(self._open.is_open, new[self._stated.version], np.int32(0))
-        scores: Int32 = np.where(self._scores.version == FREE, np.int32(FREE), new[self._scores.version])
-        return stated, scores
+        stated, scores = self._stated.version, self._scores.version
+        named = np.where(stated == NOT_SCORED, np.int32(NOT_SCORED), new[stated])
+        return (
+            np.where(self._open.is_open, named, np.int32(0)),
+            np.where(scores == FREE, np.int32(FREE), new[scores]),
+        )
 
     def _outcomes(
         self, symbol: Int64, minute: Int64, actual: Float64, settled: Settled

@@ -62,6 +62,8 @@ COMMENT ON VIEW "forecastScores" IS
     'Sums over the outcomes of a day, complete to the minute; "forecastScoreSummary" has the scores made of them';
 COMMENT ON COLUMN "forecastScores".day IS
     'midnight UTC of the day in which the outcomes were known (scored_at), not of the day of the forecasts';
+COMMENT ON COLUMN "forecastScores".n IS
+    'forecasts with an outcome; those of a price that came too late to act on (reason ''too old'') do not count';
 COMMENT ON COLUMN "forecastScores".moved IS
     'outcomes that have a direction: not exactly zero; of a volatility all';
 COMMENT ON COLUMN "forecastScores".hits IS

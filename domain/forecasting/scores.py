@@ -12,6 +12,8 @@ What counts, as in `domain.evaluation.metrics`:
 - volatility: `moved` are all, `hits` those within a quarter of the stated value (what its confidence speaks
   of). "No change" is the volatility over the last `h` minutes, or the stated one where that was not known.
 
+A price forecast that was made too late to act on is in no score (its reason says `too old`).
+
 The Brier term is (confidence - hit)^2. The interval score of [l, u] with level 1 - alpha is
 u - l + 2 / alpha * (l - actual or 0) + 2 / alpha * (actual - u or 0) (Gneiting and Raftery 2007).
 """
@@ -30,6 +32,7 @@ from domain.forecasting.stated import (
     ACTUAL,
     CONFIDENCE,
     LOWER_80,
+    NOT_SCORED,
     PREDICTED,
     PRICE,
     REFERENCE,
@@ -107,6 +110,8 @@ class ScoreBook:
     """
 
     def __init__(self, *, symbols: int, horizons: tuple[int, ...]) -> None:
+        # What lies outside by one costs this much; an argument, since what is compiled would keep an old one.
+        self._penalties = 2.0 / np.array(MISSES)
         self.day: Int64 = np.full(symbols, NO_DAY, np.int64)
         #: (symbol, horizon, [volatility, trend, then one place for each version that forecast the price])
         self.version: Int32 = np.full((symbols, len(horizons), RULES + _PLACES), FREE, np.int32)
@@ -140,6 +145,8 @@ class ScoreBook:
                 settles,
                 judged.past,
                 judged.past_version,
+                self._penalties,
+                VOLATILITY_TOLERANCE,
                 self.day,
                 self.version,
                 self.sums,
@@ -238,12 +245,19 @@ _place = njit(cache=True)(_place_rule)
 
 
 # Adds one judged forecast to its sums.
-def _add_rule(past: Float64, forecast_type: int, known_minute: int, sums: Float64) -> None:
+def _add_rule(
+    past: Float64,
+    forecast_type: int,
+    known_minute: int,
+    penalties: Float64,
+    tolerance: float,
+    sums: Float64,
+) -> None:
     actual, predicted = past[ACTUAL], past[PREDICTED]
     error = actual - predicted
     hit, moved, brier = 0.0, 1.0, 0.0
     if forecast_type == VOLATILITY:
-        hit = 1.0 if abs(error) <= VOLATILITY_TOLERANCE * predicted else 0.0
+        hit = 1.0 if abs(error) <= tolerance * predicted else 0.0
         brier = (past[CONFIDENCE] - hit) ** 2
     elif actual == 0.0:
         moved = 0.0
@@ -264,7 +278,7 @@ def _add_rule(past: Float64, forecast_type: int, known_minute: int, sums: Float6
         outside = max(lower - actual, 0.0) + max(actual - upper, 0.0)
         sums[_COVERED + level] += 1.0 if outside == 0.0 else 0.0
         sums[_WIDTH + level] += upper - lower
-        sums[_INTERVAL + level] += upper - lower + 2.0 / MISSES[level] * outside
+        sums[_INTERVAL + level] += upper - lower + penalties[level] * outside
 
 
 _add = njit(cache=True)(_add_rule)
@@ -280,6 +294,8 @@ def _advance_rule(
     settles: Bool,
     past: Float64,
     past_version: Int32,
+    penalties: Float64,
+    tolerance: float,
     day: Int64,
     version: Int32,
     sums: Float64,
@@ -298,16 +314,18 @@ def _advance_rule(
             version[s] = FREE
             sums[s] = 0.0
         for j in range(version.shape[1]):
-            if settles[i, j] and _place(version, s, j, past_version[i, j]) < 0:
+            number = past_version[i, j]
+            if settles[i, j] and number != NOT_SCORED and _place(version, s, j, number) < 0:
                 return i, found
         for j in range(version.shape[1]):
             if not settles[i, j]:
                 continue
             for t in range(3):
-                if math.isnan(past[i, j, t, ACTUAL]):
+                number = past_version[i, j]
+                if math.isnan(past[i, j, t, ACTUAL]) or (t == PRICE and number == NOT_SCORED):
                     continue
-                place = _place(version, s, j, past_version[i, j]) if t == PRICE else t - 1
-                _add(past[i, j, t], t, known_minute, sums[s, j, place])
+                place = _place(version, s, j, number) if t == PRICE else t - 1
+                _add(past[i, j, t], t, known_minute, penalties, tolerance, sums[s, j, place])
                 grown[s, j] = True
     return len(minute), found
 

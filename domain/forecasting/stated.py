@@ -29,6 +29,8 @@ PREDICTED, LOWER_80, UPPER_80, LOWER_95, UPPER_95 = 0, 1, 2, 3, 4
 #: Positions in what is judged, behind the five that were stated. The reference is what "no change" says.
 ACTUAL, CONFIDENCE, REFERENCE = 5, 6, 7
 _JUDGED = 8
+#: In place of a version's number.
+NOT_SCORED = -1
 #: One, in the last decimal of the columns that hold values.
 _UNIT = 1e8
 #: One expected error, in units of a stated reach; and the largest reach.
@@ -49,7 +51,8 @@ class Judged:
         Shape (rows, horizons, types, 8): what was stated about the outcome that the row brings, then the
         outcome, the confidence as a probability, and the no-change value; NaN where it brings none.
     past_version
-        Shape (rows, horizons): number of the version that made the price forecast; -1 where none.
+        Shape (rows, horizons): number of the version that made the price forecast; `NOT_SCORED` where there
+        is none, or where it is in no score.
     """
 
     said: Float64
@@ -72,7 +75,11 @@ class StatedForecasts:
         self._horizons = np.array(horizons, np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(self._horizons)[:-1]]).astype(np.int64)
         self._errors = expected_errors(horizons)
-        self._starts = starting_quantiles(horizons)
+        starts = starting_quantiles(horizons)
+        # Constants go into compiled rules as arguments: what is compiled is kept, and would keep old ones.
+        self._gains = np.array(STEPS)[:, None] * starts / self._horizons[:, None, None]
+        self._least = LEAST * starts
+        self._misses = np.array(MISSES)
         places = int(self._horizons.sum())
         self.predicted = np.zeros((symbols, places, 3), np.float32)
         self.reach = np.zeros((symbols, places, 3, 4), np.uint16)
@@ -80,7 +87,7 @@ class StatedForecasts:
         self.confidence = np.zeros((symbols, places, 3), np.int16)
         self.version = np.zeros((symbols, places), np.int32)
         #: (symbol, horizon, type, [lower 80, upper 80, lower 95, upper 95]), in units of the expected error
-        self.quantile = np.broadcast_to(self._starts, (symbols, *self._starts.shape)).copy()
+        self.quantile = np.broadcast_to(starts, (symbols, *starts.shape)).copy()
 
     def advance(
         self,
@@ -113,12 +120,13 @@ class StatedForecasts:
         confidence
             Shape (rows, horizons, types), 0 to 100.
         version
-            Shape (rows, horizons): number of the version that makes the price forecast.
+            Shape (rows, horizons): number of the version that makes the price forecast; `NOT_SCORED` leaves
+            the price forecast out of all scores.
         """
         rows, n = len(minute), len(self._horizons)
         said = np.full((rows, n, 3, 5), np.nan)
         past = np.full((rows, n, 3, _JUDGED), np.nan)
-        past_version = np.full((rows, n), -1, np.int32)
+        past_version = np.full((rows, n), NOT_SCORED, np.int32)
         _advance(
             symbol_index,
             minute,
@@ -132,7 +140,9 @@ class StatedForecasts:
             self._horizons,
             self._offsets,
             self._errors,
-            self._starts,
+            self._gains,
+            self._least,
+            self._misses,
             self.predicted,
             self.reach,
             self.reference,
@@ -191,9 +201,11 @@ _bounds = njit(cache=True)(_bounds_rule)
 
 
 # Moves the quantiles of one type after an outcome.
-def _learn_rule(past: Float64, forecast_type: int, start: Float64, gain: float, q: Float64) -> None:
+def _learn_rule(
+    past: Float64, forecast_type: int, gain: Float64, least: Float64, misses: Float64, q: Float64
+) -> None:
     for level in range(2):
-        share = MISSES[level]
+        share = misses[level]
         below = 1.0 if past[ACTUAL] < past[LOWER_80 + 2 * level] else 0.0
         above = 1.0 if past[ACTUAL] > past[UPPER_80 + 2 * level] else 0.0
         if forecast_type == VOLATILITY:
@@ -201,8 +213,8 @@ def _learn_rule(past: Float64, forecast_type: int, start: Float64, gain: float, 
         else:
             below = above = below + above
         lower, upper = 2 * level, 2 * level + 1
-        q[lower] = max(q[lower] + gain * start[lower] * (below - share), LEAST * start[lower])
-        q[upper] = max(q[upper] + gain * start[upper] * (above - share), LEAST * start[upper])
+        q[lower] = max(q[lower] + gain[lower] * (below - share), least[lower])
+        q[upper] = max(q[upper] + gain[upper] * (above - share), least[upper])
 
 
 _learn = njit(cache=True)(_learn_rule)
@@ -223,7 +235,9 @@ def _advance_rule(
     horizons: Int64,
     offsets: Int64,
     errors: Float64,
-    starts: Float64,
+    gains: Float64,
+    least: Float64,
+    misses: Float64,
     ring_predicted: Float32,
     ring_reach: UInt16,
     ring_reference: Float32,
@@ -249,7 +263,7 @@ def _advance_rule(
                     past[CONFIDENCE] = ring_confidence[s, place, t] / 10000.0
                     past[REFERENCE] = ring_reference[s, place] if t == VOLATILITY else 0.0
                     if not math.isnan(past[ACTUAL]):
-                        _learn(past, t, starts[j, t], STEPS[t] / horizons[j], quantile[s, j, t])
+                        _learn(past, t, gains[j, t], least[j, t], misses, quantile[s, j, t])
             if not issued[i]:
                 continue
             ring_predicted[s, place] = predicted[i, j]

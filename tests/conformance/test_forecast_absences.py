@@ -59,7 +59,9 @@ def whole(seed: int, absent: float, halts: list[tuple[int, int, int]]) -> Predic
         predicted_pct=np.where(model > 0, said, 0).astype(np.float32),
         probability_up=np.where(model > 0, chance.random((n, 2)), np.nan).astype(np.float32),
         model_index=model.astype(np.int16),
-        reason=np.where(model > 0, Reason.NONE, Reason.NO_MODEL).astype(np.int8),
+        reason=np.where(
+            model > 0, chance.choice([Reason.NONE, Reason.TOO_OLD], (n, 2), p=[0.9, 0.1]), Reason.NO_MODEL
+        ).astype(np.int8),
         models=("last_value", *(f"m{k:03}" for k in range(VERSIONS))),
     )
 

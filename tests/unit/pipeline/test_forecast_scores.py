@@ -1,5 +1,6 @@
 """The sums of the scores, computed again from the forecasts themselves with the metrics of the evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from domain.evaluation.calibration_scores import interval_coverage, mean_width, 
 from domain.evaluation.metrics import directional_accuracy, mae, rmse, skill
 from domain.forecasting.scores import SUMS
 from pipeline.forecast_stage import ForecastStage
+from pipeline.stage import Rows
 from schemas.frames import MINUTE_MS, NULL_MS, PredictionFrame, Reason
 
 SYMBOLS = ("AAA", "BBB")
@@ -51,11 +53,14 @@ def prediction_frame(seed: int = 3) -> PredictionFrame:
     )
 
 
+def stage_rows(frame: PredictionFrame) -> Sequence[Rows]:
+    return ForecastStage(symbols=SYMBOLS, horizons=HORIZONS).step(frame).rows
+
+
 @pytest.fixture(scope="module")
 def written() -> tuple[dict[str, np.ndarray], dict[tuple, dict[str, float]]]:
     """The forecasts as the table shows them, by column, and the sums by natural key."""
-    result = ForecastStage(symbols=SYMBOLS, horizons=HORIZONS).step(prediction_frame())
-    forecasts, sums = result.rows
+    forecasts, sums = stage_rows(prediction_frame())
     assert (forecasts.table, forecasts.op, sums.table) == (
         "persistentForecasts",
         "insert",
@@ -169,6 +174,18 @@ def test_every_forecast_has_its_interval_from_the_first_one_on(written):
     assert (table["lower_95"] <= table["lower_80"]).all()
     assert (table["lower_80"] < table["upper_80"]).all()
     assert (table["upper_80"] <= table["upper_95"]).all()
+
+
+def test_price_forecast_that_came_too_late_is_in_no_score():
+    frame = prediction_frame()
+    late = replace(frame, reason=np.full_like(frame.reason, Reason.TOO_OLD))
+    (sums,) = [part for part in stage_rows(late) if part.table == "forecastScoreSums"]
+    versions = {(kind, version) for entries in sums.columns["sums"] for kind, version, _ in entries}
+    assert versions == {
+        ("volatility", "har_v1"),
+        ("trend", "regime_v1"),
+        ("price_direction", "last_value"),
+    }
 
 
 def test_midnight_candle_counts_for_the_day_that_begins_when_it_closes():
