@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 
 from domain.drift.watch import Detector, Watch, block_minutes, inside_one_block
-from pipeline.drift_rows import DriftCheck, next_checkpoint_ms, rows_of, warning_of
+from pipeline.drift_rows import ALL_SYMBOLS, DriftCheck, next_checkpoint_ms, rows_of, warning_of
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import LogEntry, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
 from schemas.frames import MINUTE_MS, NULL_MS, Float32, Float64, Int64, PredictionFrame, Reason
 
-ALL_SYMBOLS = "ALL"
 KINDS = ("error", "brier")
 REACTIONS = ("warn", "widen", "lower_weight", "baseline", "retrain")
 #: A symbol's candle may come so many minutes after those of others and still count.
@@ -84,6 +83,8 @@ class DriftStage:
         Checkpoints: the state of all detectors is written there, and trainings are asked for there.
     per_symbol
         Models serve one symbol each.
+    label
+        Stands for the symbols in the rows, where models are not of one symbol each.
     """
 
     name = "drift"
@@ -101,6 +102,7 @@ class DriftStage:
         weight_left: float = 0.5,
         every_minutes: int = 1440,
         per_symbol: bool = False,
+        label: str = ALL_SYMBOLS,
     ) -> None:
         if unknown := sorted(set(reactions) - set(REACTIONS)):
             raise ValueError(f"no reaction is called {', '.join(unknown)}; there are {', '.join(REACTIONS)}")
@@ -111,6 +113,7 @@ class DriftStage:
         self._weight_left = np.float32(weight_left)
         self._every = every_minutes
         self._per_symbol = per_symbol
+        self._label = label
         self._last_minute = np.full(len(self._symbols), _NONE, np.int64)
         self._latest = _NONE
         self._names: list[str] = []
@@ -173,7 +176,7 @@ class DriftStage:
         for number in np.unique(model[model != _NONE]).tolist():
             if self._names[number] not in self._serves:
                 first = rows[int((model == number).any(axis=1).argmax())]
-                symbol = self._symbols.symbols[position[first]] if self._per_symbol else ALL_SYMBOLS
+                symbol = self._symbols.symbols[position[first]] if self._per_symbol else self._label
                 self._serves[self._names[number]] = symbol
         fresh = _Waiting(
             position[rows],
@@ -284,7 +287,7 @@ class DriftStage:
         asks = first and "retrain" in self._reactions
         check = DriftCheck(
             at_ms=end * MINUTE_MS,
-            symbol=self._serves.get(version, ALL_SYMBOLS),
+            symbol=self._serves.get(version, self._label),
             kind=kind,
             subject=version[:50],
             horizon_minutes=horizon,

@@ -15,13 +15,12 @@ import numpy as np
 from domain.drift.feature_drift import FeatureDrift, compare
 from domain.drift.sketch import RANKS, Counts, Summary
 from domain.forecasting.retraining import retraining_points
-from pipeline.drift_rows import ALL_FEATURES, DriftCheck, rows_of, warning_of
+from pipeline.drift_rows import ALL_FEATURES, ALL_SYMBOLS, DriftCheck, rows_of, warning_of
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import LogEntry, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
 from schemas.frames import MINUTE_MS, NULL_MS, FeatureFrame
 
-ALL_SYMBOLS = "ALL"
 #: Names in the log entry of an alarm.
 MOST_NAMES = 10
 #: Share of the rows of the fullest block that a block must have.
@@ -52,6 +51,8 @@ class FeatureDriftStage:
         Only minutes that are multiples of this are looked at: their neighbours say the same.
     reactions
         What follows an alarm: `warn`, and `retrain` for a training at the point of the check.
+    label
+        Stands for the symbols in the rows.
     """
 
     name = "feature_drift"
@@ -72,6 +73,7 @@ class FeatureDriftStage:
         share: float = 0.1,
         thinning_minutes: int = 5,
         reactions: Sequence[str] = ("warn",),
+        label: str = ALL_SYMBOLS,
     ) -> None:
         if not 2 <= least_reference_blocks <= reference_blocks:
             raise ValueError(
@@ -86,6 +88,7 @@ class FeatureDriftStage:
         self._psi_threshold, self._error_rate, self._share = psi_threshold, error_rate, share
         self._thinning = thinning_minutes
         self._reactions = [name for name in ("warn", "retrain") if name in reactions]
+        self._label = label
         self._first_minute = _NEVER
         self._last_minute = np.full(len(self._symbols), _NEVER, np.int64)
         #: Every block up to this one has been judged.
@@ -185,7 +188,7 @@ class FeatureDriftStage:
         def check(subject: str, statistic: str, value: float, threshold: float, beyond: bool) -> DriftCheck:
             return DriftCheck(
                 at_ms=at_ms,
-                symbol=ALL_SYMBOLS,
+                symbol=self._label,
                 kind="features",
                 subject=subject[:50],
                 horizon_minutes=0,
@@ -208,7 +211,7 @@ class FeatureDriftStage:
             checks.append(check(name, "ks", ks, ks_at, ks > ks_at))
         whole = DriftCheck(
             at_ms=at_ms,
-            symbol=ALL_SYMBOLS,
+            symbol=self._label,
             kind="features",
             subject=ALL_FEATURES,
             horizon_minutes=0,

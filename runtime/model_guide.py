@@ -2,7 +2,7 @@
 
 When history is processed (a replay, the start, after an outage) inference waits at each retraining point
 until the training that is due there has ended, well or badly, and where a shadow ends until the comparison
-has: so the same history is always served by the same models. Live, it never waits: a model that is ready late
+has; the same at the points at which drift may ask for a training: so the same history is always served by the same models. Live, it never waits: a model that is ready late
 begins to serve with the next minute, and that time is recorded; so is that of a rollback.
 """
 
@@ -24,6 +24,7 @@ from domain.forecasting.retraining import retraining_points
 from domain.models.model import ModelRefusedError
 from domain.models.serving import ServedModel
 from pipeline.inference_stage import ServingModel
+from runtime.drift_trainings import DriftTrainings
 from runtime.sources import Batch
 from schemas.frames import MINUTE_MS, FeatureFrame
 
@@ -85,6 +86,8 @@ class ModelGuide:
         Hands models to the stage that is in use.
     shadow
         Hands challengers to it.
+    drift
+        Asks for the trainings that drift leads to; None where it leads to none.
     """
 
     def __init__(
@@ -95,12 +98,14 @@ class ModelGuide:
         log: Any,
         serve: Callable[[list[ServingModel]], None],
         shadow: Callable[[list[ServingModel]], None] | None = None,
+        drift: DriftTrainings | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._log = log
         self._serve = serve
         self._shadow = shadow
+        self._drift = drift
         self._challengers: list[str] = []
         self._begun_ms: int | None = None
         self._loaded: dict[str, ServedModel | None] = {}
@@ -151,6 +156,8 @@ class ModelGuide:
         settled = self._settled_ms if self._settled_ms is not None else begun
         due = await self._points(connection, begun, settled, first_ms - delay_ms)
         if due:
+            if self._drift is not None and not await self._drift.are_asked_for(connection, due[-1], begun):
+                return 0
             if not await self._ended(connection, due[-1]):
                 return 0
             self._settled_ms = due[-1]
@@ -178,7 +185,8 @@ class ModelGuide:
             begun, after_ms, to_ms, self._settings.window_minutes, self._settings.every_minutes
         )
         shadows = await challenges.ends(connection, after_ms, to_ms, symbols=self._settings.trained)
-        return sorted({*trainings, *shadows})
+        drift = [] if self._drift is None else self._drift.points(begun, after_ms, to_ms)
+        return sorted({*trainings, *shadows, *drift})
 
     async def _ended(self, connection: asyncpg.Connection, point_ms: int) -> bool:
         """Tell whether the trainer has come to a point and its trainings have ended."""
@@ -210,6 +218,9 @@ class ModelGuide:
             return
         self._looked_s = time.monotonic()
         assert self._acknowledged is not None
+        begun = None if self._drift is None else await self._first_minute(connection)
+        if self._drift is not None and begun is not None:
+            await self._drift.are_asked_for(connection, next_ms - MINUTE_MS, begun)
         fresh = [term for term in await terms.timeline(connection) if term.name not in self._acknowledged]
         for term in fresh:
             if term.effective_from_ms < next_ms:

@@ -20,6 +20,7 @@ from pipeline.feature_drift_stage import FeatureDriftStage
 from pipeline.quality_stage import QualityStage
 from pipeline.stage import Stage
 from runtime.alerts import AlertObserver
+from runtime.drift_wiring import label_of
 from runtime.housekeeping import keep_house
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
@@ -85,6 +86,7 @@ def _feature_drift(worker: Worker, partition: int) -> FeatureDriftStage:
         error_rate=drift.feature_error_rate,
         share=drift.feature_share,
         reactions=drift.reactions,
+        label=label_of(settings, partition),
     )
 
 

@@ -20,6 +20,8 @@ from domain.trading.trade import Exits
 from pipeline.chain import Chain
 from pipeline.inference_stage import ALL_SYMBOLS, InferenceStage, ServingModel
 from pipeline.trade_stage import Strategy, TradeStage
+from runtime.drift_trainings import DriftTrainings
+from runtime.drift_wiring import drift_stage, label_of, trainings_of
 from runtime.model_guide import GuideSettings, ModelGuide
 from runtime.prediction_cache import CachingRunner
 from runtime.stage_runner import StageRunner
@@ -69,6 +71,7 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         log=worker.log,
         serve=serve,
         shadow=shadow,
+        drift=_drift_trainings(worker, partition, everywhere),
     )
 
     def make_stage() -> Chain:
@@ -84,7 +87,10 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         inference.shadow(beside[0])
         inference.known_models = guide.known
         in_use[:] = [inference]
-        return Chain(inference, _trade_stage(worker, partition))
+        trades = _trade_stage(worker, partition)
+        if not settings.drift.enabled:
+            return Chain(inference, trades)
+        return Chain(Chain(inference, drift_stage(settings, owned, partition)), trades)
 
     return worker.runner(
         partition,
@@ -94,6 +100,26 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         kind=partial(CachingRunner, cache=settings.inference.prediction_cache, prefix=worker.prefix),
         guide=guide,
         give_up=partial(trades.give_up, symbols=owned),
+    )
+
+
+def _drift_trainings(worker: Worker, partition: int, everywhere: tuple[int, ...]) -> DriftTrainings | None:
+    settings, training = worker.settings, worker.settings.training
+    if not settings.drift.enabled or "retrain" not in settings.drift.reactions:
+        return None
+    own = owned_symbols(settings.symbols, partition, settings.pipeline.partitions)
+    partitions = (partition,) if training.per_symbol else everywhere
+    return DriftTrainings(
+        every_minutes=settings.drift.check_every_minutes,
+        partition=partition,
+        partitions=partitions,
+        trainer_partition=partition if training.per_symbol else everywhere[0],
+        labels=(
+            *(label_of(settings, each) for each in partitions),
+            *(own if training.per_symbol else ()),
+        ),
+        trained=own if training.per_symbol else (ALL_SYMBOLS,),
+        trainings=trainings_of(settings),
     )
 
 
