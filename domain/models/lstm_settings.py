@@ -28,6 +28,8 @@ class LSTMSettings:
         Tell the network beside each minute which share of its features is missing.
     dropout
         Share of what goes into the heads (and from layer to layer) that is left out at random while learning.
+    averaged_steps
+        What is scored and kept is the average of the weights over about so many steps; 1 is the last one's.
     weight_decay
         Pull of the weights towards 0, per step and learning rate.
     learning_rate
@@ -55,6 +57,7 @@ class LSTMSettings:
     attention: bool = False
     missing_share: bool = True
     dropout: float = field(default=0.2, metadata={"low": 0.0, "high": 0.9})
+    averaged_steps: int = field(default=100, metadata={"low": 1, "high": 10**6})
     weight_decay: float = field(default=0.05, metadata={"low": 0.0, "high": 100.0})
     learning_rate: float = field(default=0.002, metadata={"low": 1e-7, "high": 1.0})
     batch_size: int = field(default=1000, metadata={"low": 1, "high": 10**6})

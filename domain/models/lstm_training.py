@@ -21,6 +21,7 @@ from schemas.frames import Float32, Int64
 
 #: Early-stopping rows that are asked about, evenly spread: neighbours say nearly the same.
 _STOPPING_ROWS = 20_000
+_ASKED_AT_ONCE = 1000
 #: Few rows are cut into smaller batches, until there are so many steps in an epoch, or batches so small.
 _STEPS, _SMALL_BATCH = 20, 32
 #: A gradient longer than this is cut to it: a single wild minute must not throw the network about.
@@ -94,15 +95,18 @@ class Training:
         #: Places of the early-stopping rows that are asked about.
         self.asked = np.linspace(0, len(validation) - 1, few).astype(np.int64)
         torch.manual_seed(_derived(seed, "weights"))
-        self.network = Network(shape, dropout=settings.dropout)
+        self._learner = Network(shape, dropout=settings.dropout)
         if start is not None:
-            self.network.load(start.weights)
+            self._learner.load(start.weights)
+        self._learner.parts.to(device)
+        #: The average of the learner over its last steps.
+        self.network = Network(shape)
         self.network.parts.to(device)
+        self.network.load(self._learner.weights())
+        self._steps = 0
+        self._parameters = list(self._learner.parts.parameters())
         self._optimiser = torch.optim.AdamW(
-            self.network.parts.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
+            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
 
     def begin(self, checkpoints: Checkpoints | None, cancelled: Cancelled) -> Course:
@@ -131,8 +135,9 @@ class Training:
         number = course.epochs
         torch.manual_seed(_derived(self._seed, f"epoch {number}"))
         order = np.random.default_rng([self._seed, number]).permutation(len(self._train))
-        self.network.learns(True)
-        for chosen in _batches(order[: self._settings.epoch_rows], self._settings.batch_size):
+        self._learner.learns(True)
+        drawn = order[: self._settings.epoch_rows]
+        for chosen in _cut(drawn, _steps(len(drawn), self._settings.batch_size)):
             _go_on(cancelled)
             self._step(chosen)
         course.scores.append(self._score(cancelled))
@@ -140,19 +145,25 @@ class Training:
             course.best = self.network.weights()
 
     def _step(self, chosen: Int64) -> None:
-        said = self.network(self._train.windows(chosen))
+        said = self._learner(self._train.windows(chosen))
         loss = _losses(said, *self._train.outcomes(chosen)).sum()
         self._optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parts.parameters(), _LONGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(self._parameters, _LONGEST_GRADIENT)
         self._optimiser.step()
+        self._steps += 1
+        # at first the mean of all steps, later one that forgets
+        share = 1.0 / min(self._steps, self._settings.averaged_steps)
+        with torch.no_grad():
+            for mean, latest in zip(self.network.parts.parameters(), self._parameters, strict=True):
+                mean.lerp_(latest, share)
 
     def say(self, cancelled: Cancelled) -> Float32:
         """Ask the network about the early-stopping rows; shape (rows, heads)."""
         self.network.learns(False)
         said = []
         with torch.inference_mode():
-            for chosen in _batches(self.asked, max(self._settings.batch_size, _SMALL_BATCH)):
+            for chosen in _cut(self.asked, math.ceil(len(self.asked) / _ASKED_AT_ONCE)):
                 _go_on(cancelled)
                 said.append(self.network(self.validation.windows(chosen)).cpu().numpy())
         together: Float32 = np.concatenate(said)
@@ -167,14 +178,16 @@ class Training:
     def state(self, course: Course) -> bytes:
         """Write down an unfinished training."""
         moments = {}
-        for number, parameter in enumerate(self.network.parts.parameters()):
+        for number, parameter in enumerate(self._parameters):
             for name, values in self._optimiser.state[parameter].items():
                 moments[f"{number}.{name}"] = values.detach().cpu().numpy()
         return json.dumps(
             {
                 "fingerprint": self._fingerprint,
                 "scores": course.scores,
-                "weights": encode(self.network.weights()),
+                "steps": self._steps,
+                "weights": encode(self._learner.weights()),
+                "average": encode(self.network.weights()),
                 "moments": encode(moments),
                 "best": encode(course.best),
             }
@@ -185,13 +198,16 @@ class Training:
             state = json.loads(saved)
             if state["fingerprint"] != self._fingerprint:
                 return None
-            weights, best = decode(state["weights"]), decode(state["best"])
-            moments = decode(state["moments"])
-            course = Course(scores=list(state["scores"]), best=best)
+            weights, average, best, moments = (
+                decode(state[name]) for name in ("weights", "average", "best", "moments")
+            )
+            course, steps = Course(scores=list(state["scores"]), best=best), int(state["steps"])
         except (ValueError, KeyError, TypeError):
             return None  # a torn state is no state: begin again, which ends in the same bytes
-        self.network.load(weights)
-        for number, parameter in enumerate(self.network.parts.parameters()):
+        self._learner.load(weights)
+        self.network.load(average)
+        self._steps = steps
+        for number, parameter in enumerate(self._parameters):
             names = ("step", "exp_avg", "exp_avg_sq")
             self._optimiser.state[parameter] = {
                 name: torch.from_numpy(moments[f"{number}.{name}"]).to(self._device) for name in names
@@ -230,9 +246,12 @@ def _losses(said: Any, target: Any, known: Any, rose: Any, moved: Any) -> Any:
     return torch.cat([changes, rises])
 
 
-def _batches(chosen: Int64, size: int) -> Iterator[Int64]:
-    steps = max(math.ceil(len(chosen) / size), min(_STEPS, len(chosen) // _SMALL_BATCH), 1)
-    return iter(np.array_split(chosen, steps))
+def _steps(rows: int, batch_size: int) -> int:
+    return max(math.ceil(rows / batch_size), min(_STEPS, rows // _SMALL_BATCH), 1)
+
+
+def _cut(chosen: Int64, pieces: int) -> Iterator[Int64]:
+    return iter(np.array_split(chosen, pieces))
 
 
 def _go_on(cancelled: Cancelled) -> None:
