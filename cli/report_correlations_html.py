@@ -73,7 +73,7 @@ def _head(told: Mapping[str, Any]) -> str:
 def _together(views: Sequence[View]) -> str:
     drawn = [
         figure(
-            f"{_minutes(view.timeframe_minutes)} returns",
+            f"{view.timeframe_minutes}-minute returns",
             f"{max(view.returns.values()):,} returns at most; point at a cell for its interval",
             heat_map(view),
         )
@@ -152,7 +152,7 @@ def _curves(view: View, *, is_open: bool) -> str:
     keys = legend([("s1", "inside the bounds"), ("s5", "beyond them"), ("band", "bounds")])
     return (
         f"<details{' open' if is_open else ''}><summary>Cross-correlations of"
-        f" {_minutes(view.timeframe_minutes)} returns</summary>"
+        f" {view.timeframe_minutes}-minute returns</summary>"
         "<p>On the right the second symbol is looked at later: bars there are moves of the first that the"
         " second repeats. The correlation at once, which dwarfs all others, is left out and told in words."
         f" One symbol leads where the two sides differ.</p>{keys}"
@@ -169,16 +169,17 @@ def _days(told: Mapping[str, Any], views: Sequence[View]) -> str:
             continue
         lines = [
             Line(
-                name=each.second if each.first == leader else each.first,
+                name=name,
                 x=each.day_ms.astype(np.float64),
                 y=each.correlation,
-                css=_COLOURS[k % len(_COLOURS)],
+                css=_colour(told, name),
             )
-            for k, each in enumerate(mine)
+            for each in mine
+            for name in (each.second if each.first == leader else each.first,)
         ]
         drawn.append(
             figure(
-                f"{_minutes(view.timeframe_minutes)} returns",
+                f"{view.timeframe_minutes}-minute returns",
                 f"correlation with {leader} on each day, UTC",
                 legend([(line.css, line.name) for line in lines])
                 + line_chart(
@@ -208,9 +209,9 @@ def _betas(told: Mapping[str, Any], views: Sequence[View]) -> str:
             value=each.beta.estimate,
             low=each.beta.low,
             high=each.beta.high,
-            css=_COLOURS[k % len(_COLOURS)],
+            css=_colour(told, symbol),
         )
-        for k, symbol in enumerate(told["symbols"])
+        for symbol in told["symbols"]
         for view in views
         for each in view.betas
         if each.symbol == symbol
@@ -251,6 +252,10 @@ def _method(told: Mapping[str, Any]) -> str:
         "<p>A lead is a difference between the two directions, not one large correlation: symbols that share"
         " an autocorrelated market have equal correlations both ways, and nobody leads.</p>"
     )
+
+
+def _colour(told: Mapping[str, Any], symbol: str) -> str:
+    return _COLOURS[told["symbols"].index(symbol) % len(_COLOURS)]
 
 
 def _share(view: View, symbol: str) -> str:
