@@ -23,6 +23,7 @@ from db.repositories.terms import Key
 from domain.models.model import Progress
 from schemas.frames import MINUTE_MS
 from training import naming, registry
+from training.ancestors import Ancestor, Ancestors
 from training.fitting import FitRequest, FitResult, TrainedModel, fit
 from training.incumbents import Incumbent, Incumbents
 from training.promotion import Decision, decide
@@ -106,6 +107,7 @@ class TrainHandler:
         self._rows = rows
         self._scratch = scratch
         self._incumbents = Incumbents(plan=plan, store=store)
+        self._ancestors = Ancestors(plan=plan, pool=pool, store=store)
 
     async def run(self, job: jobs.Job, progress: Progress) -> TrainOutcome:
         """Train what a job asks for, and write down what came of it.
@@ -119,17 +121,18 @@ class TrainHandler:
         """
         task = task_of(job, self._plan)
         plan = self._plan
+        progress(0.0, "reading rows")
+        production = await self._in_production(task)
+        ancestor = await self._ancestors.of(task, production)
         span = Span(
             symbols=plan.symbols if task.symbol == ALL_SYMBOLS else (task.symbol,),
-            from_ms=self._from_ms(task),
+            from_ms=self._from_ms(task, ancestor),
             to_ms=task.train_at_ms,
             schema_hash=plan.schema_hash,
             features=len(plan.feature_names),
         )
-        progress(0.0, "reading rows")
-        production = await self._in_production(task)
         async with self._rows.use(span) as folder:
-            request = self._request(task, folder, production)
+            request = self._request(task, folder, production, ancestor)
             result: FitResult = await self._compute.run(fit, request, progress=progress)
         decisions = {
             horizon: _decide(result, horizon, self._plan.error_rate, production[horizon])
@@ -142,10 +145,11 @@ class TrainHandler:
         """Name the file in which a job's unfinished training is kept."""
         return self._scratch / f"{naming.batch_id(**task_of(job, self._plan).names)}.state"
 
-    def _from_ms(self, task: TrainTask) -> int:
+    def _from_ms(self, task: TrainTask, ancestor: Ancestor | None) -> int:
         minutes = self._plan.history_minutes
         oldest = 0 if minutes is None else task.train_at_ms - minutes * MINUTE_MS
-        return max(oldest, task.train_start_ms)
+        new = ancestor.rows_from_ms if ancestor is not None else None
+        return max(oldest, task.train_start_ms, new or 0)
 
     async def _in_production(self, task: TrainTask) -> dict[int, Incumbent]:
         """Read what serves each horizon now."""
@@ -156,7 +160,13 @@ class TrainHandler:
                 found[horizon] = await self._incumbents.read(connection, key)
         return found
 
-    def _request(self, task: TrainTask, folder: Path, production: Mapping[int, Incumbent]) -> FitRequest:
+    def _request(
+        self,
+        task: TrainTask,
+        folder: Path,
+        production: Mapping[int, Incumbent],
+        ancestor: Ancestor | None,
+    ) -> FitRequest:
         plan = self._plan
         return FitRequest(
             folder=str(folder),
@@ -172,6 +182,7 @@ class TrainHandler:
             production={
                 horizon: found.served for horizon, found in production.items() if found.served is not None
             },
+            start_from=ancestor.native if ancestor is not None else None,
             family=task.family,
             symbol=task.symbol,
             horizons=task.horizons,

@@ -45,6 +45,8 @@ class TrainingPlan:
         How much worse a refresh may be, a share of the no-change forecast's squared error.
     shadow_wanted_minutes, every_minutes
         How long a challenger runs in shadow if that fits, and the time between two trainings.
+    mode
+        How a retraining begins: `batch`, `online` or `transfer`, see `training.ancestors`.
     """
 
     symbols: tuple[str, ...]
@@ -62,6 +64,7 @@ class TrainingPlan:
     margin: float = DEFAULT_MARGIN
     shadow_wanted_minutes: int = 1440
     every_minutes: int = 10_080
+    mode: str = "batch"
 
     def shadow_ms(self, horizon_minutes: int) -> int:
         """Tell how long a challenger of a horizon runs in shadow, in milliseconds of event time."""
@@ -128,6 +131,7 @@ def plan_of(settings: Settings, *, schema_hash: str) -> TrainingPlan:
         margin=training.promotion_margin,
         shadow_wanted_minutes=training.shadow_minutes,
         every_minutes=training.retrain_every_minutes,
+        mode=training.training_mode,
         history_minutes=None if keeps_all else settings.data.retention_days * 24 * 60,
     )
 

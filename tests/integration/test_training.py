@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +125,10 @@ class Events:
 class Trainer:
     """A queue with everything it needs, over one database and one folder."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, plan: TrainingPlan = PLAN) -> None:
         self.url = url
         self.folder = folder
+        self.plan = plan
         self.events = Events()
         self.store = ArtifactStore(folder / "models")
 
@@ -135,7 +138,7 @@ class Trainer:
         async with connections, ComputePool(max_workers=2) as compute:
             rows = RowFiles(scratch=self.folder / "rows", postgres_url=self.url, compute=compute)
             handler = TrainHandler(
-                plan=PLAN,
+                plan=self.plan,
                 pool=connections,
                 compute=compute,
                 store=self.store,
@@ -350,3 +353,48 @@ async def test_only_one_trainer_works_on_the_queue(database: asyncpg.Connection,
             await _ask(database, 1400)
             await trainer.events.until(lambda events: events.ended == 2)
             assert other.events.told == []
+
+
+def _trees(trainer: Trainer, model: models.Model) -> int:
+    native = (trainer.folder / "models" / model.artifact_path).with_suffix(".json").read_text()
+    head = json.loads(native)["heads"]["change0"]
+    return len(head["learner"]["gradient_booster"]["model"]["trees"])
+
+
+async def _versions(database: asyncpg.Connection) -> list[models.Model]:
+    rows = await database.fetch("SELECT model_version FROM ml_models ORDER BY id")
+    found = [await models.by_version(database, row["model_version"]) for row in rows]
+    return [model for model in found if model is not None]
+
+
+async def test_online_a_training_goes_on_from_the_model_in_production_on_the_rows_since(
+    database: asyncpg.Connection, trainer: Trainer
+) -> None:
+    await _fill(database, signal_strength=0.6)
+    trainer.plan = replace(PLAN, mode="online")
+    await _ask(database, 800)
+    await _ask(database, 1450)
+    await trainer.work_off(2)
+    first, second = await _versions(database)
+    # the second knows more trees, though it has only seen what came after the first
+    assert _trees(trainer, second) >= _trees(trainer, first)
+    assert second.train_start_ms is not None
+    assert second.train_start_ms >= _minute(800)
+    assert first.train_start_ms is not None
+    assert first.train_start_ms < _minute(100)
+
+
+async def test_by_transfer_a_symbol_without_a_model_begins_with_another_ones(
+    database: asyncpg.Connection, trainer: Trainer
+) -> None:
+    await _fill(database, signal_strength=0.6)
+    trainer.plan = replace(PLAN, mode="transfer")
+    await _ask(database, 900, symbol="BTCUSDT")
+    await _ask(database, 1400, symbol="ETHUSDT")
+    await trainer.work_off(2)
+    donor, heir = await _versions(database)
+    assert (donor.symbol, heir.symbol) == ("BTCUSDT", "ETHUSDT")
+    assert _trees(trainer, heir) >= _trees(trainer, donor)
+    # all of the symbol's own rows are new to it
+    assert heir.train_start_ms is not None
+    assert heir.train_start_ms < _minute(100)
