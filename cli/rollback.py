@@ -143,9 +143,12 @@ async def _one(
         await _check(connection, store, target)
     if target == term.model_version:
         raise RollbackError(f"{target or 'no model'} serves {_described(term)} already")
-    start_ms = await terms.roll_back(
-        connection, term, to=target, from_ms=begin_ms, reason=reason, decided_by=_who()
-    )
+    try:
+        start_ms = await terms.roll_back(
+            connection, term, to=target, from_ms=begin_ms, reason=reason, decided_by=_who()
+        )
+    except terms.StaleTermError as error:
+        raise RollbackError(f"{error}: look at `tidecast models`, and try again") from error
     return {
         "symbol": term.key.symbol,
         "horizon": term.key.forecast_horizon,

@@ -18,6 +18,10 @@ from db.repositories.checkpoints import milliseconds, moment
 _LOCK = 7_414_508
 
 
+class StaleTermError(RuntimeError):
+    """The term is not the last of its key any more: something else began meanwhile."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """What models follow each other in: a symbol or `ALL`, minutes ahead, and the model type."""
@@ -148,8 +152,20 @@ async def roll_back(
     term
         The last of its key.
     to
-        The version that serves from then on; None for no model.
+        The version that serves from then on, another one; None for no model.
+
+    Raises
+    ------
+    StaleTermError
+        If something else began meanwhile.
+    ValueError
+        If it would serve on.
     """
+    if to == term.model_version:
+        raise ValueError(f"{to or 'no model'} serves already")
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    if (await of_key(connection, term.key))[-1].number != term.number:
+        raise StaleTermError(f"{term.name} is not in production any more")
     start_ms = await begin(
         connection, term.key, model_version=to, from_ms=from_ms, reason=reason, decided_by=decided_by
     )

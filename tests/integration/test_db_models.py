@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import asyncpg
+import pytest
 
-from db.repositories import models
+from db.repositories import models, terms
 from db.repositories.models import NewModel
+from db.repositories.terms import Key
 
 T = 1_617_321_600_000
 HOUR = 3_600_000
@@ -97,3 +101,49 @@ async def test_the_batches_say_which_model_is_in_production(database: asyncpg.Co
         await promoted(database, version, T)
     rows = await database.fetch('SELECT batch_id FROM "mlTrainingBatches" WHERE is_production')
     assert [row["batch_id"] for row in rows] == ["b"]
+
+
+async def test_whatever_is_promoted_postponed_or_rolled_back_every_moment_has_one_term(
+    database: asyncpg.Connection,
+) -> None:
+    chance = Random(4)
+    key = Key(symbol="ALL", forecast_horizon=5, model_type="xgboost")
+    clock = T
+    for number in range(40):
+        clock += chance.randrange(3) * HOUR
+        what = chance.choice(["promote", "promote", "postpone", "roll back"])
+        every = await terms.of_key(database, key)
+        if what == "promote" or not every:
+            await promoted(database, f"m{number}", clock)
+        elif what == "postpone":
+            term = chance.choice(every[-2:])
+            await terms.postpone(database, key, term.number, max(clock, term.effective_from_ms))
+        else:
+            others = {None, *(term.model_version for term in every)} - {every[-1].model_version}
+            to = chance.choice(sorted(others, key=str))
+            async with database.transaction():
+                await terms.roll_back(
+                    database, every[-1], to=to, from_ms=clock, reason="odd", decided_by="ann"
+                )
+            with pytest.raises(terms.StaleTermError):
+                await terms.roll_back(
+                    database, every[-1], to=to, from_ms=clock, reason="odd", decided_by="ann"
+                )
+    every = await terms.of_key(database, key)
+    assert [term.number for term in every] == list(range(1, len(every) + 1))
+    for before, after in pairwise(every):
+        assert before.superseded_at_ms == after.effective_from_ms
+        assert before.effective_from_ms <= after.effective_from_ms
+    assert every[-1].superseded_at_ms is None
+    assert len({term.name for term in every}) == len(every)
+    rows = await database.fetch('SELECT * FROM "modelTimeline" ORDER BY effective_from')
+    for row, following in pairwise(rows):
+        assert row["effective_from"] < row["effective_until"] == following["effective_from"]
+    in_production = await models.in_production(database, "ALL", 5, "xgboost")
+    assert (in_production and in_production.model_version) == every[-1].model_version
+    for model in await models.timeline(database):
+        own = [term for term in every if term.model_version == model.model_version]
+        row = await models.by_version(database, model.model_version)
+        assert row is not None
+        last = (own[-1].effective_from_ms, own[-1].superseded_at_ms)
+        assert (row.effective_from_ms, row.superseded_at_ms) == last
