@@ -1,9 +1,9 @@
 """Trainings that drift asks for: put into the queue at fixed points of event time, once.
 
 The stages that find drift write the point at which the training is due into `"driftChecks".train_at`, always
-a multiple of `drift.check_every_minutes`. Whoever is about to serve the minutes behind such a point sees to it
-that the trainings are in the queue: by then every row up to the point is committed, so a replay asks for the
-same trainings at the same event times, whatever was killed in between. See `docs/decisions/drift.md`.
+a multiple of `drift.check_every_minutes`. Whoever is about to serve the minutes behind such a point sees to
+it that the trainings are in the queue: by then every row up to the point is committed, so a replay asks for
+the same trainings at the same event times, whatever was killed in between. See `docs/decisions/drift.md`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 When history is processed (a replay, the start, after an outage) inference waits at each retraining point
 until the training that is due there has ended, well or badly, and where a shadow ends until the comparison
-has; the same at the points at which drift may ask for a training: so the same history is always served by the same models. Live, it never waits: a model that is ready late
-begins to serve with the next minute, and that time is recorded; so is that of a rollback.
+has; the same at the points at which drift may ask for a training. So the same history is always served by the
+same models. Live, it never waits: a model that is ready late begins to serve with the next minute, and that
+time is recorded; so is that of a rollback.
 """
 
 from __future__ import annotations
