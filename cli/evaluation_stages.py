@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from config.ml_config import Settings
 from domain.models.families import LOOKING_BACK
 from domain.trading.costs import Costs
 from domain.trading.trade import Exits
+from pipeline.chain import Chain
 from pipeline.forecast_stage import ForecastStage
 from pipeline.inference_stage import InferenceStage, ServingModel
 from pipeline.sample_stage import Retraining
+from pipeline.stage import Stage
 from pipeline.trade_stage import Strategy, TradeStage
+from runtime.drift_wiring import drift_stage
 from training.evaluation.schedule import Learns
 from training.evaluation.serving import Serving
 from training.settings import joint_types
@@ -32,8 +36,8 @@ class WiredStages:
         self._settings = settings
         self._strategies = dict(strategies)
 
-    def inference(self, models: Sequence[Serving]) -> InferenceStage:
-        """Make the stage that predicts, with these models at hand."""
+    def inference(self, models: Sequence[Serving], *, watched: bool) -> Stage[Any]:
+        """Make the stage that predicts, with these models at hand; `watched` for drift, as when served."""
         settings = self._settings
         looks_back = LOOKING_BACK.intersection(settings.training.model_types)
         stage = InferenceStage(
@@ -43,7 +47,9 @@ class WiredStages:
             dissimilarity_limit=settings.inference.dissimilarity_limit,
         )
         stage.serve([_serving_model(each) for each in models])
-        return stage
+        if not (watched and settings.drift.enabled):
+            return stage
+        return Chain(stage, drift_stage(settings, settings.symbols))
 
     def forecasts(self) -> ForecastStage:
         """Make the stage that states forecasts; horizons that are evaluated are stated, too."""
@@ -107,7 +113,7 @@ def _serving_model(each: Serving) -> ServingModel:
         version=model.version,
         symbol=model.symbol,
         horizon_minutes=model.horizon_minutes,
-        effective_from_ms=model.effective_from_ms,
+        effective_from_ms=each.from_ms,
         schema_hash=each.served.card.schema_hash,
         artifact=model.sha256,
         column=each.column,

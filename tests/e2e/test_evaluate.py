@@ -20,7 +20,8 @@ from training.evaluation import serving
 from training.evaluation.history import History
 from training.evaluation.schedule import due_points
 from training.evaluation.serving import Said
-from training.evaluation.trainings import Training, Trainings
+from training.evaluation.trained import Training
+from training.evaluation.trainings import Trainings
 
 from . import replays
 
@@ -45,7 +46,7 @@ TRADES = """
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three symbols that end at different minutes, with a halt of all in the middle."""
     folder: Path = replays.record(
-        tmp_path_factory.mktemp("market") / "recorded", SYMBOLS, 900, halt=(300, 330)
+        tmp_path_factory.mktemp("market") / "recorded", SYMBOLS, 1_100, halt=(300, 330)
     )
     return folder
 
@@ -85,10 +86,10 @@ def evaluated(
 
     trainings = asyncio.run(train())
     assert list(scratch.iterdir()) == []
-    promoted = [model for each in trainings for model in each.models if model.decision.promote]
+    models = [model for each in trainings for model in each.models]
     said = serving.replay(
         history,
-        serving.opened(promoted, walk.plan),
+        serving.opened(serving.promoted(models), walk.plan),
         WiredStages(settings, walk.strategies),
         walk.horizons,
         tell=lambda done: None,

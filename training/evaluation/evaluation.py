@@ -12,6 +12,7 @@ import numpy as np
 
 from domain.evaluation.evidence import Verdict, judge
 from domain.evaluation.trials import Trial, TrialLedger, settings_text
+from domain.models.serving import ServedModel
 from domain.trading.costs import Costs
 from schemas.frames import MINUTE_MS, Bool, Float64
 from training.evaluation import serving
@@ -20,8 +21,9 @@ from training.evaluation.history import History
 from training.evaluation.importance import Importance, importances
 from training.evaluation.schedule import Learns, Policy, TooShortError, due_points
 from training.evaluation.scoring import HorizonScores, horizon_scores, outcomes_pct, scored_rows
-from training.evaluation.serving import Said, Serving, Stages
-from training.evaluation.trainings import TrainedModel, Training, Trainings
+from training.evaluation.serving import Said, Stages
+from training.evaluation.trained import TrainedModel, Training
+from training.evaluation.trainings import Trainings
 from training.rows import Compute
 from training.settings import TrainingPlan
 
@@ -224,30 +226,21 @@ def _runs(
     tell: Callable[[float], None],
 ) -> list[Run]:
     """Replay a family's models in both ways, and score both on the same rows."""
-    at_hand = serving.opened(models, walk.plan)
+    sessions: dict[str, ServedModel] = {}
     chosen: Bool = np.zeros(actual.shape, np.bool_)
     runs = []
     for way in WAYS:
-        speaks = [each for each in at_hand if way == "always" or each.model.decision.promote]
+        chosen_models = serving.always(models) if way == "always" else serving.promoted(models)
+        speaks = serving.opened(chosen_models, walk.plan, sessions)
 
         def part(done: float, way: Way = way) -> None:
             tell((WAYS.index(way) + 0.9 * done) / len(WAYS))
 
-        said = _said(history, walk, speaks, stages, part)
+        said = serving.replay(history, speaks, stages, walk.horizons, watched=way == "served", tell=part)
         if way == "always":
             chosen = scored_rows(said, actual)
         runs.append(_run(history, walk, models[0], way, said, actual, chosen, span_ms))
     return runs
-
-
-def _said(
-    history: History,
-    walk: Walk,
-    speaks: Sequence[Serving],
-    stages: Stages,
-    tell: Callable[[float], None],
-) -> Said:
-    return serving.replay(history, speaks, stages, walk.horizons, tell=tell)
 
 
 def _run(

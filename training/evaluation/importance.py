@@ -12,7 +12,7 @@ from domain.models.serving import ServedModel
 from domain.models.windows import Windows
 from schemas.frames import Float32, Float64, Int64
 from training.evaluation.history import History
-from training.evaluation.trainings import TrainedModel, Training
+from training.evaluation.trained import TrainedModel, Training
 from training.rows import Compute
 from training.settings import ALL_SYMBOLS, TrainingPlan
 

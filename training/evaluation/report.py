@@ -195,6 +195,7 @@ def _trainings(found: Evaluation) -> list[dict[str, Any]]:
                 "model_version": model.version,
                 "sha256": model.sha256,
                 "promoted": model.decision.promote,
+                "served_from": None if model.served_from_ms is None else _iso(model.served_from_ms),
                 "reason": model.decision.reason,
             }
             for model in training.models
@@ -207,6 +208,7 @@ def _trainings(found: Evaluation) -> list[dict[str, Any]]:
                     "model_version": None,
                     "sha256": None,
                     "promoted": False,
+                    "served_from": None,
                     "reason": training.problem,
                 }
                 for horizon in training.horizons

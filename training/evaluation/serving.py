@@ -11,7 +11,7 @@ import numpy as np
 from domain.models.serving import ServedModel
 from schemas.frames import MINUTE_MS, NULL_MS, Bool, Float32, Float64, Int8, Int16, Int64, PredictionFrame
 from training.evaluation.history import History, Stage
-from training.evaluation.trainings import TrainedModel
+from training.evaluation.trained import TrainedModel
 from training.settings import TrainingPlan
 
 FORECASTS, TRADES = "persistentForecasts", "tradeSimulations"
@@ -29,11 +29,14 @@ class Serving:
     ----------
     model
         Which.
+    from_ms
+        The event time from which it serves.
     served
         Its graph, opened.
     """
 
     model: TrainedModel
+    from_ms: int
     served: ServedModel
 
     @property
@@ -45,8 +48,8 @@ class Serving:
 class Stages(Protocol):
     """Makes the stages behind the features, fresh, as the workers would."""
 
-    def inference(self, models: Sequence[Serving]) -> Stage:
-        """Make the stage that predicts, with these models at hand."""
+    def inference(self, models: Sequence[Serving], *, watched: bool) -> Stage:
+        """Make the stage that predicts, with these models at hand; `watched` for drift, as when served."""
         ...
 
     def forecasts(self) -> Stage:
@@ -97,10 +100,24 @@ class Said:
     trades: tuple[Mapping[str, Any], ...]
 
 
-def opened(models: Sequence[TrainedModel], plan: TrainingPlan) -> list[Serving]:
-    """Open the graphs of models; those that share a file share a session."""
-    sessions: dict[str, ServedModel] = {}
-    for model in models:
+def always(models: Sequence[TrainedModel]) -> list[tuple[TrainedModel, int]]:
+    """Let every model serve from when it could, promoted or not."""
+    return [(model, model.effective_from_ms) for model in models]
+
+
+def promoted(models: Sequence[TrainedModel]) -> list[tuple[TrainedModel, int]]:
+    """Let models serve as production would have."""
+    return [(model, model.served_from_ms) for model in models if model.served_from_ms is not None]
+
+
+def opened(
+    models: Sequence[tuple[TrainedModel, int]],
+    plan: TrainingPlan,
+    sessions: dict[str, ServedModel] | None = None,
+) -> list[Serving]:
+    """Open the graphs of models with their beginnings; those that share a file share a session."""
+    sessions = {} if sessions is None else sessions
+    for model, _ in models:
         if model.sha256 not in sessions:
             sessions[model.sha256] = ServedModel.from_bytes(
                 model.graph,
@@ -108,14 +125,24 @@ def opened(models: Sequence[TrainedModel], plan: TrainingPlan) -> list[Serving]:
                 feature_names=plan.feature_names,
                 schema_hash=plan.schema_hash,
             )
-    return [Serving(model=model, served=sessions[model.sha256]) for model in models]
+    return [Serving(model=model, from_ms=from_ms, served=sessions[model.sha256]) for model, from_ms in models]
 
 
 def replay(
-    history: History, models: Sequence[Serving], stages: Stages, horizons: tuple[int, ...], *, tell: Tell
+    history: History,
+    models: Sequence[Serving],
+    stages: Stages,
+    horizons: tuple[int, ...],
+    *,
+    watched: bool = True,
+    tell: Tell,
 ) -> Said:
-    """Let models predict, forecast and trade over a whole history, each from its own beginning on."""
-    inference, forecasts, trades = stages.inference(models), stages.forecasts(), stages.trades()
+    """Let models predict, forecast and trade over a whole history, each from its own beginning on.
+
+    Where they are watched, what follows from drift follows as the settings say.
+    """
+    inference = stages.inference(models, watched=watched)
+    forecasts, trades = stages.forecasts(), stages.trades()
     found = _Collected(history, horizons)
     for number, batch in enumerate(history.batches(), start=1):
         predicted: PredictionFrame = inference.step(batch).out
