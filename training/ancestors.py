@@ -39,12 +39,15 @@ class Ancestor:
         Its `model_version`.
     native
         Its family's own file.
+    train_at_ms
+        Open time of the last candle that it knew.
     rows_from_ms
         Open time of the first row that it has not been trained on; None where all rows are new to it.
     """
 
     version: str
     native: bytes
+    train_at_ms: int
     rows_from_ms: int | None
 
 
@@ -131,5 +134,6 @@ class Ancestors:
         return Ancestor(
             version=model.model_version,
             native=native,
+            train_at_ms=model.train_at_ms,
             rows_from_ms=None if is_new_to_rows else model.train_at_ms,
         )

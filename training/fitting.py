@@ -93,6 +93,9 @@ class FitRequest:
         The model in production of each horizon that has one.
     start_from
         The native file of an earlier model that is to be trained further; None begins anew.
+    start_seen_to_ms
+        Open time of the last candle that it knew. Where validation rows lie before that, the training begins
+        anew: they must be new to whoever is judged by them.
     """
 
     folder: str
@@ -111,6 +114,7 @@ class FitRequest:
     embargo_minutes: int = 5
     production: Mapping[int, ServedBefore] = field(default_factory=dict)
     start_from: bytes | None = None
+    start_seen_to_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +214,9 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
             progress=lambda done, text: progress(0.05 + 0.85 * done, text),
             cancelled=cancelled,
             checkpoints=checkpoints,
-            start_from=request.start_from,
+            start_from=request.start_from
+            if request.start_seen_to_ms < int(parts.validation.open_time_ms.min())
+            else None,
         )
     except NoSignalError as nothing:
         model, reason = None, str(nothing)

@@ -184,3 +184,19 @@ def test_a_state_is_replaced_as_a_whole(tmp_path: Path) -> None:
     checkpoints.clear()
     checkpoints.clear()
     assert checkpoints.load() is None
+
+
+def test_a_model_that_has_seen_validation_rows_is_not_gone_on_from(market: Market) -> None:
+    folder = market()
+    first = _fit(_request(folder, train_at_ms=900 * MINUTE_MS))
+    assert first.model is not None
+    anew = _fit(_request(folder))
+    honest, cheating = (
+        _fit(_request(folder, start_from=first.model.native, start_seen_to_ms=seen * MINUTE_MS))
+        for seen in (900, 1300)
+    )
+    assert anew.model is not None
+    assert honest.model is not None
+    assert cheating.model is not None
+    assert honest.model.sha256 != anew.model.sha256
+    assert cheating.model.sha256 == anew.model.sha256
