@@ -101,7 +101,8 @@ def learn(
     test_days: float,
     family: str = "xgboost",
     settings: Mapping[str, Any] | None = None,
-    jointly: bool = False,
+    jointly: bool = True,
+    every_minutes: int = 1,
     seed: int = 1,
 ) -> dict[int, Learned]:
     """Train on all but the last days, let the graph that would serve predict those, and see how it did.
@@ -116,6 +117,9 @@ def learn(
         Days at the end that are predicted.
     jointly
         One training for all horizons, or one for each.
+    every_minutes
+        Learn only from minutes this far apart: labels overlap, so little is lost and time is won. All minutes
+        stay in the history of families that look back.
 
     Returns
     -------
@@ -129,7 +133,8 @@ def learn(
         symbol_index=rows.symbol_index,
         open_time_ms=rows.open_time_ms,
         close=rows.close,
-        is_complete=rows.is_complete,
+        # what is not complete is not learned from
+        is_complete=rows.is_complete & (rows.open_time_ms // MINUTE_MS % every_minutes == 0),
     )
     cut_ms = int(candles.open_time_ms[-1]) - round(test_days * 1440) * MINUTE_MS
     trainings = [horizons] if jointly else [(horizon,) for horizon in horizons]

@@ -1,0 +1,61 @@
+"""A model finds the signal that is there, and none where there is none.
+
+How much of the possible edge over a coin was reached is measured by the true probabilities of the sides that
+were taken, so that luck on the few test days plays no part; the accuracy that came of it is checked beside.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from .learning import Learned, learn
+from .markets import MARKETS, Candles, plant
+from .walks import clustered_walk, gaussian_walk
+
+HORIZONS = (5, 15, 30, 60)
+TRAINING_DAYS, TEST_DAYS = 21, 7
+SETTINGS = {"members": ["xgboost", "ridge"]}
+SHARE = 0.85
+
+pytestmark = pytest.mark.slow
+
+
+def _agrees(learned: Learned) -> bool:
+    # a 95 % interval misses once in twenty: it may miss by half of its width
+    accuracy = learned.accuracy
+    slack = (accuracy.high - accuracy.low) / 4
+    return accuracy.low - slack <= learned.expected <= accuracy.high + slack
+
+
+@pytest.mark.parametrize("name", MARKETS)
+def test_the_ensemble_finds_the_signal_that_is_there(name: str, tmp_path: Path) -> None:
+    market = plant(MARKETS[name], followers=6, days=TRAINING_DAYS + TEST_DAYS, seed=1)
+    found = learn(
+        market,
+        tmp_path,
+        horizons=HORIZONS,
+        test_days=TEST_DAYS,
+        family="ensemble",
+        settings=SETTINGS,
+        every_minutes=5,
+    )
+    shares = {horizon: round(learned.share, 3) for horizon, learned in found.items()}
+    assert min(shares.values()) >= SHARE, shares
+    for learned in found.values():
+        assert _agrees(learned), learned
+        assert learned.accuracy.low > 0.5
+
+
+@pytest.mark.parametrize("walk", [gaussian_walk(days=21, seed=1), clustered_walk(days=21, seed=1)])
+def test_the_ensemble_finds_no_signal_in_a_walk(walk: Candles, tmp_path: Path) -> None:
+    found = learn(
+        walk, tmp_path, horizons=HORIZONS, test_days=7, family="ensemble", settings=SETTINGS, every_minutes=5
+    )
+    for learned in found.values():
+        assert learned.expected == learned.best == 0.5
+        assert math.isnan(learned.share)
+        # no side taken is as good as a fair coin
+        assert math.isnan(learned.accuracy.low) or _agrees(learned), learned
