@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,11 +45,24 @@ def _rows(seed: int, rows: int = 900) -> TrainingRows:
     )
 
 
+#: Networks learn the same way in few steps; a family that is not named here runs as it comes.
+_LSTM = {"lookback_minutes": 8, "hidden_size": 8, "max_epochs": 4}
+_QUICK: dict[str, dict[str, Any]] = {
+    "lstm": _LSTM,
+    "ensemble": {"lstm": _LSTM, "xgboost": {"rounds": 40}},
+}
+
+
+def quick(family: Family) -> dict[str, Any]:
+    """Give settings with which a training takes a moment."""
+    return _QUICK.get(family.name, {})
+
+
 def _fit(family: Family, seed: int = 1) -> Fitted:
     return family.fit(
         train=_rows(1),
         validation=_rows(2, 400),
-        settings={},
+        settings=quick(family),
         seed=seed,
         progress=lambda done, text: None,
         cancelled=lambda: False,
@@ -138,7 +152,7 @@ def test_a_target_that_never_changes_is_refused(family: Family) -> None:
         family.fit(
             train=flat,
             validation=flat,
-            settings={},
+            settings=quick(family),
             seed=1,
             progress=lambda done, text: None,
             cancelled=lambda: False,
@@ -150,7 +164,7 @@ def test_progress_ends_at_one(family: Family) -> None:
     family.fit(
         train=_rows(1),
         validation=_rows(2, 400),
-        settings={},
+        settings=quick(family),
         seed=1,
         progress=lambda done, text: seen.append(done),
         cancelled=lambda: False,
