@@ -99,7 +99,9 @@ def _in_short(worth: Sequence[Worth]) -> str:
         + (":" if told else "."),
         *(f"    - {text}" for text in told),
         f"- {sum(each.stands_out for each in real)} of the {len(real)} intervals of groups leave out 0"
-        f" (marked ¹); if no group did anything, about {0.05 * len(real):.0f} would.",
+        f" (marked ¹). If no group did anything, about {0.05 * len(real):.0f} would on average, but in"
+        " bunches: all comparisons of a recording and horizon are against the same model on the same rows,"
+        " groups overlap, and so do the recordings and their sum.",
         f"- {sum(each.stands_out for each in placebo)} of the {len(placebo)} intervals of the row"
         f" “{RESEEDED}” do, where there is nothing to find.",
     ]
