@@ -50,7 +50,10 @@ def test_a_replay_writes_every_table_and_says_what_it_did(undisturbed: dict[str,
     assert summary["rows"]["ml_features"] == candles
     assert summary["rows"]["persistentForecasts"] > 10 * candles
     assert summary["models_trained"] >= 4
-    assert summary["models_trained"] + summary["trainings_failed"] == summary["rows"]["ml_jobs"]
+    jobs = "SELECT job_type, count(*) FROM ml_jobs GROUP BY job_type"
+    counted = dict(replays.tidecast("sql", "--dir", undisturbed["dir"], jobs)["rows"])
+    assert summary["models_trained"] + summary["trainings_failed"] == counted["TRAIN"]
+    assert sum(counted.values()) == summary["rows"]["ml_jobs"]
     lost = 'SELECT max(expires_at) AS last FROM "persistentForecasts" WHERE missing_reason IS NOT NULL'
     last = replays.tidecast("sql", "--dir", undisturbed["dir"], lost)["rows"][0][0]
     # What would have come after the recording is unknown: only its own minutes can be absent.
