@@ -160,18 +160,23 @@ def _fitted(training: Training, course: Course, scaling: Scaling, cancelled: Can
 
 def _factors(training: Training, said: Float64) -> list[float]:
     part, asked = training.validation, training.asked
-    horizons, times = training.shape.horizons, part.rows.open_time_ms[asked]
-    changes = [
-        lstm_shrinkage.of_changes(
-            said[:, k], part.target[asked, k].astype(np.float64), part.known[asked, k], times
-        )
-        for k in range(horizons)
+    times = part.rows.open_time_ms[asked]
+    # what was left out between the two parts is how far their outcomes reach
+    left_out = int(times.min()) - training.learned_to_ms
+    blocks = lstm_shrinkage.blocks_of(times, overlap_ms=left_out)
+    target = part.target[asked].astype(np.float64)
+    changes, rises = np.split(said, 2, axis=1)
+    horizons = range(training.shape.horizons)
+    return [
+        *(
+            lstm_shrinkage.of_changes(changes[:, k], target[:, k], part.known[asked, k], blocks)
+            for k in horizons
+        ),
+        *(
+            lstm_shrinkage.of_rises(rises[:, k], part.rose[asked, k], part.moved[asked, k], blocks)
+            for k in horizons
+        ),
     ]
-    rises = [
-        lstm_shrinkage.of_rises(said[:, horizons + k], part.rose[asked, k], part.moved[asked, k], times)
-        for k in range(horizons)
-    ]
-    return changes + rises
 
 
 FAMILY = LSTM()

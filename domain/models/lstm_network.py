@@ -82,8 +82,8 @@ class Network:
 def standardise(minutes: Any, scaling: Scaling, *, missing_share: bool) -> Any:
     """Bring minutes of shape (..., features) into the units of the network; what is missing becomes 0."""
     missing = torch.isnan(minutes)
-    # moved first, so that nothing that is hidden becomes a number by being infinite
     scaled = (minutes - _like(scaling.centre, minutes)) * _like(scaling.scale, minutes)
+    # asked again: an infinite value of a hidden feature, times 0, is no number either
     scaled = torch.where(torch.isnan(scaled), torch.zeros_like(scaled), scaled)
     scaled = scaled.clamp(-INPUT_LIMIT, INPUT_LIMIT)
     if not missing_share:
@@ -139,7 +139,8 @@ def repeatable(*, device: str, threads: int) -> Iterator[None]:
     )
     variables = {name: os.environ.get(name) for name in _WORKSPACE} if device == "cuda" else {}
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[0] if device == "cuda" else []))
+        processors = range(torch.cuda.device_count()) if device == "cuda" else ()
+        stack.enter_context(torch.random.fork_rng(devices=list(processors)))
         if device == "cuda":
             stack.enter_context(
                 torch.backends.cudnn.flags(

@@ -13,8 +13,10 @@ from domain.models.model import BadTrainingDataError, TrainingRows
 from domain.models.windows import Windows
 from schemas.frames import Float32, Float64, Int64
 
-#: Half the distance between the quartiles of a normal distribution, in standard deviations, twice.
+#: Distance between the quartiles of a normal distribution, in standard deviations.
 _QUARTILES = 1.349
+#: Spreads that are too small to be divided by in float32, and too small beside what they spread around.
+_TINY, _ROUNDING = 1e-30, 1e-6
 #: 1.4826 times the median absolute value is the standard deviation of a normal distribution around 0.
 _MEDIAN = 1.4826
 
@@ -32,9 +34,10 @@ def fit_scaling(rows: TrainingRows) -> Scaling:
         if not len(values) or np.ptp(values) == 0:
             continue
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-        spread = (high - low) / _QUARTILES or float(np.std(values))
-        # what is too small to be divided by is as good as constant
-        if np.isfinite(np.float32(1.0 / spread)):
+        # what rests on one value for more than half of the time still varies
+        spread = max((high - low) / _QUARTILES, 0.1 * float(np.std(values)))
+        # what only varies by rounding is as good as constant
+        if spread > max(_TINY, _ROUNDING * abs(middle)):
             centre[column], scale[column] = middle, 1.0 / spread
     return Scaling(centre=centre, scale=scale, deviation=deviations(rows.target_pct))
 

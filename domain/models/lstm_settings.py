@@ -63,7 +63,7 @@ class LSTMSettings:
     batch_size: int = field(default=1000, metadata={"low": 1, "high": 10**6})
     max_epochs: int = field(default=100, metadata={"low": 1, "high": 100_000})
     early_stopping_patience: int = field(default=10, metadata={"low": 1, "high": 100_000})
-    epoch_rows: int = field(default=50_000, metadata={"low": 1, "high": 10**9})
+    epoch_rows: int = field(default=20_000, metadata={"low": 1, "high": 10**9})
     clip_deviations: float = field(default=3.0, metadata={"low": 0.1, "high": 1e9})
     device: str = field(default="auto", metadata={"choices": DEVICES})
     threads: int = field(default=1, metadata={"low": 1, "high": 256})

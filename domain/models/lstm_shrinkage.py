@@ -11,13 +11,26 @@ import numpy as np
 
 from schemas.frames import Bool, Float64, Int64
 
-#: Blocks of time that the standard error is taken over: outcomes of neighbouring minutes overlap.
-_BLOCKS = 24
+#: Most and fewest blocks of time that a standard error is taken over: outcomes of neighbours overlap.
+_BLOCKS, _FEW_BLOCKS = 24, 4
 #: Steps of Newton's method, and how far it may go.
 _STEPS, _FARTHEST = 20, 10.0
 
 
-def of_changes(said: Float64, target: Float64, known: Bool, open_time_ms: Int64) -> float:
+def blocks_of(open_time_ms: Int64, *, overlap_ms: int) -> Int64:
+    """Tell which block of time each outcome lies in; blocks are as long as outcomes overlap, if time allows.
+
+    Parameters
+    ----------
+    overlap_ms
+        How far outcomes reach; not above 0 where that is not known.
+    """
+    start, end = int(open_time_ms.min()), int(open_time_ms.max()) + 1
+    fit = (end - start) // overlap_ms if overlap_ms > 0 else _BLOCKS
+    return (open_time_ms - start) * min(_BLOCKS, max(_FEW_BLOCKS, fit)) // (end - start)
+
+
+def of_changes(said: Float64, target: Float64, known: Bool, blocks: Int64) -> float:
     """Judge a head that says changes.
 
     Parameters
@@ -26,8 +39,8 @@ def of_changes(said: Float64, target: Float64, known: Bool, open_time_ms: Int64)
         What it said and what came, in the same unit.
     known
         Which of them count.
-    open_time_ms
-        When each was said.
+    blocks
+        Which block of time each lies in.
     """
     said, target = said[known], target[known]
     energy = float(said @ said)
@@ -35,10 +48,10 @@ def of_changes(said: Float64, target: Float64, known: Bool, open_time_ms: Int64)
         return 0.0
     multiple = float(said @ target) / energy
     pull = said * (target - multiple * said)
-    return _believed(multiple, _error(pull, energy, open_time_ms[known]))
+    return _believed(multiple, _error(pull, energy, blocks[known]))
 
 
-def of_rises(said: Float64, rose: Bool, moved: Bool, open_time_ms: Int64) -> float:
+def of_rises(said: Float64, rose: Bool, moved: Bool, blocks: Int64) -> float:
     """Judge a head that says logits of a rise."""
     said, came = said[moved], rose[moved].astype(np.float64)
     multiple = 0.0
@@ -49,14 +62,12 @@ def of_rises(said: Float64, rose: Bool, moved: Bool, open_time_ms: Int64) -> flo
             return 0.0
         multiple = float(np.clip(multiple + (said @ (came - chance)) / energy, -_FARTHEST, _FARTHEST))
     pull = said * (came - 1.0 / (1.0 + np.exp(-multiple * said)))
-    return _believed(multiple, _error(pull, energy, open_time_ms[moved]))
+    return _believed(multiple, _error(pull, energy, blocks[moved]))
 
 
-def _error(pull: Float64, energy: float, open_time_ms: Int64) -> float:
+def _error(pull: Float64, energy: float, blocks: Int64) -> float:
     # the sandwich estimate, with the pulls of one block of time taken together
-    start, end = int(open_time_ms.min()), int(open_time_ms.max()) + 1
-    block = (open_time_ms - start) * _BLOCKS // (end - start)
-    pulls = np.bincount(block, weights=pull, minlength=_BLOCKS)
+    pulls = np.bincount(blocks, weights=pull)
     return float(np.sqrt(pulls @ pulls)) / energy
 
 

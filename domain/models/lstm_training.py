@@ -20,7 +20,7 @@ from domain.models.model import Cancelled, Checkpoints, TrainingCancelledError, 
 from schemas.frames import Float32, Int64
 
 #: Early-stopping rows that are asked about, evenly spread: neighbours say nearly the same.
-_STOPPING_ROWS = 20_000
+_STOPPING_ROWS = 10_000
 _ASKED_AT_ONCE = 1000
 #: Few rows are cut into smaller batches, until there are so many steps in an epoch, or batches so small.
 _STEPS, _SMALL_BATCH = 20, 32
@@ -91,6 +91,8 @@ class Training:
             )
             for rows in (train, validation)
         )
+        #: Last minute learned from.
+        self.learned_to_ms = int(train.open_time_ms.max())
         few = min(len(validation), _STOPPING_ROWS)
         #: Places of the early-stopping rows that are asked about.
         self.asked = np.linspace(0, len(validation) - 1, few).astype(np.int64)
