@@ -2,9 +2,10 @@
 
 `calibrated = sigmoid(slope * log_odds + intercept)`, one pair of numbers a horizon, fitted by the logistic
 regression of scikit-learn on rows that the model has not learned from. Outcomes of neighbouring minutes
-overlap, so each row weighs one over the horizon, and a ridge draws the slope towards 0: where there is little
-evidence, the answer stays near one half. Source: Platt (1999), Probabilistic outputs for support vector
-machines.
+overlap and symbols move together, so each row weighs one over the horizon and over the rows of its minute,
+and a ridge draws both numbers towards 0: where there is little evidence, the answer stays near one half. That
+the last days rose more than they fell says hardly anything about the next, so the intercept is held much
+tighter than the slope. Source: Platt (1999), Probabilistic outputs for support vector machines.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ import numpy as np
 
 from domain.models.model import TrainingRows
 from schemas.frames import Float32
+
+#: How large both numbers are expected to be before anything is seen, in log-odds: the slope for a move of one
+#: deviation of the model's own log-odds, so that a direction right in 55 of 100 cases is nothing special.
+_SLOPE_DEVIATION = 0.2
+_INTERCEPT_DEVIATION = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +57,10 @@ def fit(*, log_odds: Float32, rows: TrainingRows, horizons: Sequence[int]) -> Ca
     horizons
         Minutes ahead of each column.
     """
+    _, minute, count = np.unique(rows.open_time_ms, return_inverse=True, return_counts=True)
+    beside = count[minute].astype(np.float64)
     pairs = [
-        _fit_one(log_odds[:, column].astype(np.float64), rows.target_pct[:, column], horizon)
+        _fit_one(log_odds[:, column].astype(np.float64), rows.target_pct[:, column], horizon, beside)
         for column, horizon in enumerate(horizons)
     ]
     return Calibration(
@@ -60,7 +68,7 @@ def fit(*, log_odds: Float32, rows: TrainingRows, horizons: Sequence[int]) -> Ca
     )
 
 
-def _fit_one(log_odds: Any, target_pct: Any, horizon: int) -> tuple[float, float]:
+def _fit_one(log_odds: Any, target_pct: Any, horizon: int, beside: Any) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
 
     moved = np.isfinite(target_pct) & (target_pct != 0)
@@ -71,10 +79,12 @@ def _fit_one(log_odds: Any, target_pct: Any, horizon: int) -> tuple[float, float
     scale = float(np.std(odds))
     if scale == 0.0:
         return 0.0, 0.0
-    model = LogisticRegression(C=1.0)
-    model.fit((odds / scale)[:, None], rose, sample_weight=np.full(len(rose), 1.0 / horizon))
+    model = LogisticRegression(C=_SLOPE_DEVIATION**2, fit_intercept=False)
+    inputs = np.stack([odds / scale, np.full(len(odds), _INTERCEPT_DEVIATION / _SLOPE_DEVIATION)], axis=1)
+    model.fit(inputs, rose, sample_weight=1.0 / (horizon * beside[moved]))
+    slope, lean = model.coef_[0].tolist()
     # a model that was wrong in the past is not turned around
-    return max(0.0, float(model.coef_[0, 0]) / scale), float(model.intercept_[0])
+    return max(0.0, slope / scale), lean * _INTERCEPT_DEVIATION / _SLOPE_DEVIATION
 
 
 def nodes(calibration: Calibration, *, log_odds: str, output: str) -> tuple[list[Any], list[Any]]:
