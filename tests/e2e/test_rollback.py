@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -79,8 +78,8 @@ def test_a_rollback_in_the_middle_of_a_replay_is_used_by_the_rest_of_it(tmp_path
     settings.write_text(MORE)
     folder = tmp_path / "dir"
     words = ("replay", recording, "--dir", folder, "--config", settings)
-    with replays.started(*words) as launcher:
-        killer = replays.Killer(launcher, Random(1))
+    # slow enough to be met in the middle
+    with replays.started(*words, "--speed", "900") as launcher:
         assert replays.eventually(lambda: _serves(folder), within_s=200)
         refused = subprocess.run(
             [sys.executable, "-m", "cli.main", "rollback", "--dir", str(folder), "--json"],
@@ -91,7 +90,7 @@ def test_a_rollback_in_the_middle_of_a_replay_is_used_by_the_rest_of_it(tmp_path
         )
         assert refused.returncode == 1
         assert "a replay runs" in json.loads(refused.stdout)["error"]
-        assert killer.launcher.poll() is None
+        assert launcher.poll() is None
         launcher.terminate()
         launcher.wait(15)
     (done,) = replays.tidecast("rollback", "--dir", folder, "--to", "last_value")["rolled_back"]
