@@ -17,6 +17,7 @@ from db.repositories.checkpoints import Checkpoint, moment
 from schemas.frames import MINUTE_MS
 
 TRAINER, MONITOR, INFERENCE = "ml_trainer", "chart_monitor", "ml_inference"
+PRODUCER, TOPIC = "feature_calculator", "features"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +94,23 @@ class DriftTrainings:
 
     async def _has_come(self, connection: asyncpg.Connection, point_ms: int) -> bool:
         """Tell whether all drift that can ask for a training at a point is committed."""
-        places = await checkpoints.progress(connection, [TRAINER, MONITOR, INFERENCE])
-        # A checkpoint's event time is the last open minute that is complete.
-        wanted = [(TRAINER, self.trainer_partition, point_ms)]
-        wanted += [(MONITOR, partition, point_ms - MINUTE_MS) for partition in self.partitions]
-        # Asked for at a point is what the candles before its last one have shown; the own ones are committed.
+        places = await checkpoints.progress(connection, [TRAINER, MONITOR, INFERENCE, PRODUCER])
+        if not _is_past(places.get((TRAINER, self.trainer_partition)), point_ms):
+            return False
+        # A checkpoint's event time is the last open minute that is complete. Models ask for a point at which
+        # they have seen only what lies before its last candle; what is asked for here is committed anyhow.
+        wanted = [(MONITOR, partition, point_ms - MINUTE_MS) for partition in self.partitions]
         others = [partition for partition in self.partitions if partition != self.partition]
         wanted += [(INFERENCE, partition, point_ms - 2 * MINUTE_MS) for partition in others]
-        return all(_is_past(places.get((service, where)), ms) for service, where, ms in wanted)
+        for service, partition, ms in wanted:
+            place = places.get((service, partition), Checkpoint())
+            if _is_past(place, ms):
+                continue
+            # It may be that there is nothing to come to: the symbols of that partition begin later.
+            produced = _is_past(places.get((PRODUCER, partition)), point_ms)
+            if not produced or await _has_input(connection, partition, place, ms):
+                return False
+        return True
 
     async def _wanted(
         self, connection: asyncpg.Connection, row: asyncpg.Record
@@ -120,3 +130,18 @@ class DriftTrainings:
 
 def _is_past(place: Checkpoint | None, ms: int) -> bool:
     return place is not None and place.event_time_ms is not None and place.event_time_ms >= ms
+
+
+async def _has_input(connection: asyncpg.Connection, partition: int, place: Checkpoint, ms: int) -> bool:
+    """Tell whether a reader has messages before it that begin by an open minute."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM outbox WHERE topic = $1 AND partition = $2 AND sequence >= $3
+                       AND event_from <= $4)
+        """,
+        TOPIC,
+        partition,
+        place.position.sequence,
+        moment(ms),
+    )
+    return found

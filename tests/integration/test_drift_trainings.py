@@ -12,8 +12,9 @@ import structlog
 
 from artifacts.store import ArtifactStore
 from db.copy import write
-from db.repositories import checkpoints, jobs, models
+from db.repositories import checkpoints, jobs, models, outbox
 from db.repositories.checkpoints import Checkpoint, Position
+from db.repositories.outbox import Message
 from pipeline.drift_rows import DriftCheck, rows_of
 from runtime.drift_trainings import DriftTrainings
 from runtime.model_guide import GuideSettings, ModelGuide
@@ -206,6 +207,20 @@ async def test_pooled_models_wait_for_the_inference_of_every_partition(database:
     assert not await both.are_asked_for(database, at(60), T0)
     await come(database, "ml_inference", 58, 1)
     assert await both.are_asked_for(database, at(60), T0)
+
+
+async def test_partition_whose_symbols_begin_later_is_not_waited_for(database: asyncpg.Connection) -> None:
+    await everybody(database, 60)
+    both = trainings(partitions=(0, 1), labels=("ALL/0", "ALL/1"))
+    assert not await both.are_asked_for(database, at(60), T0)  # its candles may still come
+    await come(database, "feature_calculator", 60, 1)
+    assert await both.are_asked_for(database, at(60), T0)
+    for minute, waits in ((59, False), (58, True)):
+        await outbox.add(
+            database, "features", 1, Message(sequence=minute, payload=b"", from_ms=at(minute), to_ms=at(90))
+        )
+        await come(database, "chart_monitor", 60, 1)
+        assert await both.are_asked_for(database, at(60), T0) != waits
 
 
 async def test_replay_stands_still_at_the_point_until_the_training_has_ended(
