@@ -10,14 +10,17 @@ A score says how far an outcome fell from what was stated, in units of what was 
 
 The interval of a level holds the scores up to a quantile `q`. After every outcome
 
-    q += step * (missed - alpha),   step = STEPS * q at the start / h,
+    excess += (missed - alpha) / h
+    q = start * exp(STEPS * REACH_HORIZONS * sinh(excess / REACH_HORIZONS))
 
-where `missed` is 1 if the outcome lay outside the interval *as it was stated*, and `alpha` the share that
-may (one side of a volatility: half of it). That is quantile tracking, the P part of conformal PID control
-(Angelopoulos, Candes and Tibshirani 2023; with Gibbs and Candes 2021 about the long run): over `n` outcomes
-the coverage differs from its level by at most (largest q - smallest q) / (n * step), whatever the market
-does. Outcomes of neighbouring minutes overlap, `h` of them are about one; so the step counts in horizons.
-The state is one number a quantile, and only outcomes that were known go into it.
+where `missed` is 1 if the outcome lay outside the interval *as it was stated*, and `alpha` the share that may
+(one side of a volatility: half of it). Outcomes of neighbouring minutes overlap, `h` of them are about one;
+so misses count in horizons. Near its start `q` moves by `STEPS` of itself for each horizon of misses; where
+misses pile up, as in a market whose long moves the volatility of a minute says nothing about, it moves ever
+faster. That is the integrating part of conformal PID control, saturation included (Angelopoulos, Candes and
+Tibshirani 2023; about the long run see also Gibbs and Candes 2021): as `excess` does not leave its bounds,
+over `n` horizons the coverage differs from its level by at most a few horizons' misses divided by `n`. The
+state is two numbers a quantile, and only outcomes that were known go into it.
 
 How the constants were chosen: `STARTS` are the quantiles of these scores over five recordings of a month or
 more (2021-04, 2021-09, 2023-03 on two exchanges, 2023-07; four to six symbols each), averaged and rounded.
@@ -25,10 +28,13 @@ Those of price and trend differ by 5 % from one recording to another, so that ev
 coverage is 78 to 84 %; those of volatility by 15 %, which would leave 74 to 89 %. `STEPS` are compromises,
 one for all horizons and markets: 0 leaves those errors; 0.3 holds each single day near its level but makes
 the interval score 2 % worse. 0.05, and 0.15 for the volatility, hold each recording within half a point up to
-an hour and cost about 0.2 and 1 %.
+an hour and cost about 0.2 and 1 %. `REACH_HORIZONS` changes nothing on the recordings; it was chosen so that
+intervals that are four times too narrow are wide enough after about ten horizons.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -40,8 +46,10 @@ LEVELS = (80, 95)
 MISSES = (0.2, 0.05)
 #: By type: the share of the starting quantile by which `q` would rise in one horizon of nothing but misses.
 STEPS = (0.05, 0.15, 0.05)
-#: `q` stays above this share of where it started: a market that stands still may wake.
-LEAST = 0.1
+#: From this many horizons of misses on, `q` moves faster and faster.
+REACH_HORIZONS = 3.0
+#: `q` stays within this many times where it started, either way: a market that stands still may wake.
+MOST = 20.0
 # By fitted horizon: price and trend at 80 and 95 %; volatility below at 80 and 95 %, and above at both.
 STARTS: dict[int, tuple[float, float, float, float, float, float]] = {
     5: (1.32, 2.27, 0.75, 1.22, 0.52, 0.87),
@@ -67,6 +75,13 @@ def starting_quantiles(horizons: tuple[int, ...]) -> Float64:
             (near, near, far, far),
         )
     return starts
+
+
+def largest_excess() -> Float64:
+    """Give the excess at which a quantile is `MOST` times its start, in horizons, by type."""
+    steps = np.array(STEPS) * REACH_HORIZONS
+    bounds: Float64 = REACH_HORIZONS * np.arcsinh(math.log(MOST) / steps)
+    return bounds
 
 
 def expected_errors(horizons: tuple[int, ...]) -> Float64:

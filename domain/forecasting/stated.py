@@ -1,7 +1,7 @@
 """What was stated about every open forecast, its intervals, and what an outcome is judged against.
 
 The places are those of `domain.forecasting.outcomes`: a forecast of `h` minutes made at minute `m` lies at
-`m % h`. A place holds the values as float32 and, for its bounds, by how many 1/4096 of the expected error
+`m % h`. A place holds the values as float32 and, for its bounds, by how many 1/1024 of the expected error
 they lie off; neighbouring minutes share those, so that a snapshot of thousands of places stays small. Bounds
 are always made from these numbers, and judged as the table shows them, at eight decimals: scores can be
 computed again from the tables.
@@ -16,7 +16,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from domain.forecasting.conformal import LEAST, MISSES, STEPS, expected_errors, starting_quantiles
+from domain.forecasting.conformal import (
+    MISSES,
+    REACH_HORIZONS,
+    STEPS,
+    expected_errors,
+    largest_excess,
+    starting_quantiles,
+)
 from schemas.frames import Bool, Float32, Float64, Int16, Int32, Int64
 
 UInt16 = NDArray[np.uint16]
@@ -34,8 +41,10 @@ NOT_SCORED = -1
 #: One, in the last decimal of the columns that hold values.
 _UNIT = 1e8
 #: One expected error, in units of a stated reach; and the largest reach.
-_REACH = 4096.0
-_MOST = 15.0
+_REACH = 1024.0
+_MOST = 63.0
+#: The largest logarithm by which a volatility's bound lies off: 3,000 times as much still fits its column.
+_MOST_LOG = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +84,9 @@ class StatedForecasts:
         self._horizons = np.array(horizons, np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(self._horizons)[:-1]]).astype(np.int64)
         self._errors = expected_errors(horizons)
-        starts = starting_quantiles(horizons)
+        self._starts = starting_quantiles(horizons)
         # Constants go into compiled rules as arguments: what is compiled is kept, and would keep old ones.
-        self._gains = np.array(STEPS)[:, None] * starts / self._horizons[:, None, None]
-        self._least = LEAST * starts
+        self._learning = np.stack([np.array(STEPS), np.full(3, REACH_HORIZONS), largest_excess()], axis=1)
         self._misses = np.array(MISSES)
         places = int(self._horizons.sum())
         self.predicted = np.zeros((symbols, places, 3), np.float32)
@@ -87,7 +95,8 @@ class StatedForecasts:
         self.confidence = np.zeros((symbols, places, 3), np.int16)
         self.version = np.zeros((symbols, places), np.int32)
         #: (symbol, horizon, type, [lower 80, upper 80, lower 95, upper 95]), in units of the expected error
-        self.quantile = np.broadcast_to(starts, (symbols, *starts.shape)).copy()
+        self.quantile = np.broadcast_to(self._starts, (symbols, *self._starts.shape)).copy()
+        self.excess = np.zeros_like(self.quantile)
 
     def advance(
         self,
@@ -140,8 +149,8 @@ class StatedForecasts:
             self._horizons,
             self._offsets,
             self._errors,
-            self._gains,
-            self._least,
+            self._starts,
+            self._learning,
             self._misses,
             self.predicted,
             self.reach,
@@ -149,6 +158,7 @@ class StatedForecasts:
             self.confidence,
             self.version,
             self.quantile,
+            self.excess,
             said,
             past,
             past_version,
@@ -202,8 +212,16 @@ _bounds = njit(cache=True)(_bounds_rule)
 
 # Moves the quantiles of one type after an outcome.
 def _learn_rule(
-    past: Float64, forecast_type: int, gain: Float64, least: Float64, misses: Float64, q: Float64
+    past: Float64,
+    forecast_type: int,
+    horizon: int,
+    start: Float64,
+    learning: Float64,
+    misses: Float64,
+    q: Float64,
+    excess: Float64,
 ) -> None:
+    step, reach, most = learning
     for level in range(2):
         share = misses[level]
         below = 1.0 if past[ACTUAL] < past[LOWER_80 + 2 * level] else 0.0
@@ -213,8 +231,10 @@ def _learn_rule(
         else:
             below = above = below + above
         lower, upper = 2 * level, 2 * level + 1
-        q[lower] = max(q[lower] + gain[lower] * (below - share), least[lower])
-        q[upper] = max(q[upper] + gain[upper] * (above - share), least[upper])
+        excess[lower] = min(max(excess[lower] + (below - share) / horizon, -most), most)
+        excess[upper] = min(max(excess[upper] + (above - share) / horizon, -most), most)
+        for k in (lower, upper):
+            q[k] = start[k] * math.exp(step * reach * math.sinh(excess[k] / reach))
 
 
 _learn = njit(cache=True)(_learn_rule)
@@ -235,8 +255,8 @@ def _advance_rule(
     horizons: Int64,
     offsets: Int64,
     errors: Float64,
-    gains: Float64,
-    least: Float64,
+    starts: Float64,
+    learning: Float64,
     misses: Float64,
     ring_predicted: Float32,
     ring_reach: UInt16,
@@ -244,6 +264,7 @@ def _advance_rule(
     ring_confidence: Int16,
     ring_version: Int32,
     quantile: Float64,
+    excess: Float64,
     out_said: Float64,
     out_past: Float64,
     out_version: Int32,
@@ -263,7 +284,16 @@ def _advance_rule(
                     past[CONFIDENCE] = ring_confidence[s, place, t] / 10000.0
                     past[REFERENCE] = ring_reference[s, place] if t == VOLATILITY else 0.0
                     if not math.isnan(past[ACTUAL]):
-                        _learn(past, t, gains[j, t], least[j, t], misses, quantile[s, j, t])
+                        _learn(
+                            past,
+                            t,
+                            horizons[j],
+                            starts[j, t],
+                            learning[t],
+                            misses,
+                            quantile[s, j, t],
+                            excess[s, j, t],
+                        )
             if not issued[i]:
                 continue
             ring_predicted[s, place] = predicted[i, j]
@@ -272,13 +302,14 @@ def _advance_rule(
             for t in range(3):
                 ring_confidence[s, place, t] = confidence[i, j, t]
                 q, reach = quantile[s, j, t], ring_reach[s, place, t]
+                most = _MOST_LOG if t == VOLATILITY else _MOST
                 for k in range(4):
                     # The wider level is never the narrower one.
                     wide = max(q[k], q[k - 2]) if k >= 2 else q[k]
-                    reach[k] = np.uint16(np.rint(min(wide, _MOST) * _REACH))
+                    reach[k] = np.uint16(np.rint(min(wide, most) * _REACH))
                 _bounds(predicted[i, j], reach, errors[j], t, out_said[i, j, t])
 
 
 _advance = njit(cache=True)(_advance_rule)
 
-_STATE = ("predicted", "reach", "reference", "confidence", "version", "quantile")
+_STATE = ("predicted", "reach", "reference", "confidence", "version", "quantile", "excess")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from domain.forecasting.conformal import MISSES, STEPS, expected_errors, starting_quantiles
+from domain.forecasting.conformal import MISSES, MOST, STEPS, expected_errors, starting_quantiles
 from domain.forecasting.stated import (
     ACTUAL,
     CONFIDENCE,
@@ -68,8 +68,7 @@ def test_outcome_moves_the_quantile_only_of_forecasts_stated_after_it():
     actual[5] = [50.0, 0.1, 0.0]
     said = advance(stated, actual).said[:, 0, 0, 2]
     assert len(set(said[:5])) == 1
-    start = starting_quantiles((HORIZON,))[0, 0, 0]
-    risen = (start + STEPS[0] * start / HORIZON * (1 - MISSES[0])) / start
+    risen = math.exp(STEPS[0] / HORIZON * (1 - MISSES[0]))
     assert said[5:] / said[0] == pytest.approx(risen, rel=1e-3)
 
 
@@ -79,8 +78,8 @@ def test_hit_narrows_the_interval_by_a_quarter_of_what_a_miss_widens_it_at_80_pe
     actual = np.full((6, 3), np.nan)
     actual[5, 0] = 0.0
     advance(stated, actual)
-    narrowed = before - stated.quantile[0, 0, 0, 0]
-    assert narrowed == pytest.approx(STEPS[0] * before / HORIZON * 0.2)
+    narrowed = 1 - stated.quantile[0, 0, 0, 0] / before
+    assert narrowed == pytest.approx(STEPS[0] / HORIZON * 0.2, rel=1e-3)
 
 
 def test_quantiles_of_one_type_do_not_move_those_of_another():
@@ -128,12 +127,22 @@ def test_wider_level_is_never_the_narrower_one():
     assert (said[:, 2] <= said[:, 4]).all()
 
 
-def test_market_that_stands_still_keeps_a_tenth_of_the_interval():
+def test_intervals_that_are_four_times_too_narrow_are_wide_enough_after_a_dozen_horizons():
+    stated = fresh()
+    actual = np.full((12 * HORIZON + 6, 3), np.nan)
+    actual[5:, 0] = 4.0 * stated.quantile[0, 0, 0, 0] * 0.1 * math.sqrt(5)
+    past = advance(stated, actual).past[5:, 0, 0]
+    missed = past[:, ACTUAL] > past[:, 2]
+    assert missed[: 8 * HORIZON].all()
+    assert not missed[-1]
+
+
+def test_market_that_stands_still_keeps_a_twentieth_of_the_interval():
     stated = fresh()
     actual = np.full((20_000, 3), np.nan)
     actual[5:] = [0.0, 0.1, 0.0]
     advance(stated, actual)
-    assert stated.quantile == pytest.approx(0.1 * starting_quantiles((HORIZON,))[None])
+    assert stated.quantile == pytest.approx(starting_quantiles((HORIZON,))[None] / MOST)
 
 
 def test_what_is_judged_is_what_the_table_shows():
