@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DATA_QUALITY = "data_quality"
 MARKET_DATA = "market_data"
+DRIFT = "drift"
 _TRIES = 5
 _QUEUE = 1000
 _TIMEOUT_S = 10.0
@@ -32,7 +33,7 @@ class AlertObserver(WorkerObserver):
     def log(self, entry: LogEntry, stack_trace: str | None = None) -> None:
         """Write the line, and queue it for the webhook if it is news about the data, good or bad."""
         super().log(entry, stack_trace)
-        if entry.category in (DATA_QUALITY, MARKET_DATA):
+        if entry.category in (DATA_QUALITY, MARKET_DATA, DRIFT):
             self.offer(entry)
 
     def offer(self, entry: LogEntry) -> None:

@@ -304,9 +304,7 @@ CASES = {
     ),
 }
 SIMPLE = tuple(
-    name
-    for name in CASES
-    if name in {"sample", "trade", "forecast", "quality", "feature drift", "drift"}
+    name for name in CASES if name in {"sample", "trade", "forecast", "quality", "feature drift", "drift"}
 )
 
 
