@@ -71,6 +71,8 @@ def _fit(family: Family, seed: int = 1) -> Fitted:
 
 @pytest.fixture(scope="module", params=families.NAMES)
 def family(request: pytest.FixtureRequest) -> Family:
+    if not families.is_installed(request.param):
+        pytest.skip(f"the library of {request.param} is not installed")
     return families.load(request.param)
 
 
@@ -81,13 +83,16 @@ def fitted(family: Family) -> Fitted:
 
 def test_every_file_with_a_family_is_in_the_list_under_its_own_name() -> None:
     folder = Path(str(domain.models.__file__)).parent
+    lacking = {name for name in families.NAMES if not families.is_installed(name)}
     found = {
         path.stem
         for path in folder.glob("*.py")
-        if path.stem != "__init__" and hasattr(import_module(f"domain.models.{path.stem}"), "FAMILY")
+        if path.stem != "__init__"
+        and not path.stem.startswith(tuple(lacking))
+        and hasattr(import_module(f"domain.models.{path.stem}"), "FAMILY")
     }
-    assert found == set(families.NAMES)
-    assert all(families.load(name).name == name for name in families.NAMES)
+    assert found == set(families.NAMES) - lacking
+    assert all(families.load(name).name == name for name in found)
 
 
 def test_the_same_training_gives_the_same_bytes(family: Family, fitted: Fitted) -> None:
