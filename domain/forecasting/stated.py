@@ -223,17 +223,19 @@ def _learn_rule(
 ) -> None:
     step, reach, most = learning
     for level in range(2):
-        share = misses[level]
-        below = 1.0 if past[ACTUAL] < past[LOWER_80 + 2 * level] else 0.0
-        above = 1.0 if past[ACTUAL] > past[UPPER_80 + 2 * level] else 0.0
-        if forecast_type == VOLATILITY:
-            share /= 2.0
-        else:
-            below = above = below + above
-        lower, upper = 2 * level, 2 * level + 1
-        excess[lower] = min(max(excess[lower] + (below - share) / horizon, -most), most)
-        excess[upper] = min(max(excess[upper] + (above - share) / horizon, -most), most)
-        for k in (lower, upper):
+        below = past[ACTUAL] < past[LOWER_80 + 2 * level]
+        above = past[ACTUAL] > past[UPPER_80 + 2 * level]
+        share = misses[level] / 2.0 if forecast_type == VOLATILITY else misses[level]
+        for side in range(2):
+            k = 2 * level + side
+            if forecast_type == VOLATILITY:
+                missed = above if side else below
+            elif side:  # both sides of a price or a trend are one
+                excess[k], q[k] = excess[k - 1], q[k - 1]
+                continue
+            else:
+                missed = below or above
+            excess[k] = min(max(excess[k] + ((1.0 if missed else 0.0) - share) / horizon, -most), most)
             q[k] = start[k] * math.exp(step * reach * math.sinh(excess[k] / reach))
 
 
