@@ -73,12 +73,14 @@ class DriftStage:
     horizons
         Minutes ahead, as in the frames.
     reactions
-        What a drift leads to: `warn` (a log entry), `widen` (the frame's intervals, left to the forecaster),
+        What a drift leads to: `warn` (a log entry), `widen` (the intervals, which the forecaster states),
         `lower_weight`, `baseline`, `retrain` (a training is asked for at the next checkpoint).
     detector, threshold, adwin_error_rate
         See `domain.drift.watch.Watch`.
     weight_left
         `lower_weight`: share left of the forecast and of the probability's distance from 1/2.
+    widen_by
+        `widen`: factor on the intervals.
     every_minutes
         Checkpoints: the state of all detectors is written there, and trainings are asked for there.
     per_symbol
@@ -100,6 +102,7 @@ class DriftStage:
         threshold: float = 16.0,
         adwin_error_rate: float = 0.002,
         weight_left: float = 0.5,
+        widen_by: float = 1.5,
         every_minutes: int = 1440,
         per_symbol: bool = False,
         label: str = ALL_SYMBOLS,
@@ -111,6 +114,7 @@ class DriftStage:
         self._reactions = tuple(name for name in REACTIONS if name in reactions)
         self._detector, self._threshold, self._error_rate = detector, threshold, adwin_error_rate
         self._weight_left = np.float32(weight_left)
+        self._widen_by = np.float32(widen_by)
         self._every = every_minutes
         self._per_symbol = per_symbol
         self._label = label
@@ -342,7 +346,7 @@ class DriftStage:
 
     def _changed(self, batch: PredictionFrame, minute: Int64) -> PredictionFrame:
         """Change what drifted models say from the minute on in which it is known."""
-        acting = [name for name in ("lower_weight", "baseline") if name in self._reactions]
+        acting = [name for name in ("widen", "lower_weight", "baseline") if name in self._reactions]
         chosen = np.zeros(batch.model_index.shape, np.bool_)
         for (version, horizon), since in self._drifted.items():
             if version in batch.models:
@@ -351,6 +355,8 @@ class DriftStage:
                 chosen[:, column] |= mine & (minute >= since)
         if not acting or not chosen.any():
             return batch
+        if "widen" in acting:
+            batch = replace(batch, widen=np.where(chosen, self._widen_by, batch.widened()))
         if "baseline" in acting:
             return replace(
                 batch,
@@ -359,6 +365,8 @@ class DriftStage:
                 model_index=np.where(chosen, np.int16(0), batch.model_index),
                 reason=np.where(chosen, np.int8(Reason.DRIFT), batch.reason),
             )
+        if "lower_weight" not in acting:
+            return batch
         half = np.float32(0.5)
         lowered = half + (batch.probability_up - half) * self._weight_left
         return replace(

@@ -183,6 +183,7 @@ class ForecastStage:
             predicted=spoken.predicted,
             reference_pct=seen.known_volatility_pct[:, self._outcome_columns],
             confidence=spoken.confidence,
+            widen=self._widened(batch),
             version=np.where(spoken.late, np.int32(NOT_SCORED), spoken.price_version),
         )
         totals = self._scores.advance(
@@ -197,6 +198,15 @@ class ForecastStage:
             new = self._versions.forget_all_but(self._versions_spoken_of())
             self._stated.version[...], self._scores.version[...] = self._renumbered(new)
         return StepResult(rows=[part for part in rows if len(part)], event_time_ms=batch.complete_to_ms)
+
+    def _widened(self, batch: PredictionFrame) -> Float64:
+        """Give the factor on the price intervals of every row and horizon."""
+        widen = np.ones((len(batch), len(self._horizons)))
+        if batch.widen is not None:
+            for column, horizon in enumerate(batch.horizons):
+                if horizon in self._horizons:
+                    widen[:, self._horizons.index(horizon)] = batch.widen[:, column]
+        return widen
 
     def _regime(self, seen: Realised) -> np.ndarray[Any, np.dtype[np.int8]]:
         column = {minutes: k for k, minutes in enumerate(self._windows)}

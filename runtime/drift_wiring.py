@@ -27,6 +27,7 @@ def drift_stage(settings: Settings, symbols: Sequence[str], partition: int = 0) 
         threshold=drift.threshold,
         adwin_error_rate=drift.adwin_error_rate,
         weight_left=drift.weight_left,
+        widen_by=drift.widen_by,
         every_minutes=drift.check_every_minutes,
         per_symbol=settings.training.per_symbol,
         label=label_of(settings, partition),

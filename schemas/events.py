@@ -26,6 +26,7 @@ _COLUMNS: dict[str, tuple[str, bool]] = {
     "probability_up": ("<f4", True),
     "model_index": ("<i2", True),
     "reason": ("i1", True),
+    "widen": ("<f4", True),
 }
 
 
@@ -58,6 +59,8 @@ def encode(frame: FeatureFrame) -> bytes:
     kind = "predictions" if isinstance(frame, PredictionFrame) else "features"
     if frame.as_of_ms is None:
         frame = replace(frame, as_of_ms=frame.open_time_ms + MINUTE_MS)
+    if isinstance(frame, PredictionFrame):
+        frame = replace(frame, widen=frame.widened())
     return _encode(kind, frame)
 
 
@@ -137,6 +140,8 @@ def _values(message: Message, expected: type[CandleFrame]) -> dict[str, Any]:
             value = message.scalars[name]
             values[name] = tuple(value) if isinstance(value, list) else value
             continue
+        if name not in message.columns and field.default is None:
+            continue  # written before there was such a column
         kind, is_matrix = _COLUMNS[name]
         flat = np.frombuffer(message.columns[name], np.dtype(kind))
         if is_matrix:

@@ -146,6 +146,8 @@ class PredictionFrame(FeatureFrame):
         Shape (rows, horizons): a `Reason`.
     models
         Versions of the models that spoke in this frame; `models[0]` is `last_value`.
+    widen
+        Shape (rows, horizons): factor on the intervals of what is predicted; None stands for 1 everywhere.
     """
 
     horizons: tuple[int, ...]
@@ -154,6 +156,13 @@ class PredictionFrame(FeatureFrame):
     model_index: Int16
     reason: Int8
     models: tuple[str, ...]
+    widen: Float32 | None = None
+
+    def widened(self) -> Float32:
+        """Give the factor on the intervals for every row and horizon."""
+        if self.widen is None:
+            return np.ones(self.predicted_pct.shape, np.float32)
+        return self.widen
 
     @classmethod
     def concat(cls, frames: Sequence[Self]) -> Self:
@@ -164,7 +173,7 @@ class PredictionFrame(FeatureFrame):
             if frame.models != models:
                 renumber = np.array([models.index(model) for model in frame.models], np.int16)
                 frame = replace(frame, models=models, model_index=renumber[frame.model_index])
-            aligned.append(frame)
+            aligned.append(replace(frame, widen=frame.widened()))
         # The short form of super() does not work in a class that slots=True makes anew.
         return super(PredictionFrame, cls).concat(aligned)
 

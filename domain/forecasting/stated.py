@@ -109,6 +109,7 @@ class StatedForecasts:
         predicted: Float32,
         reference_pct: Float64,
         confidence: Float64,
+        widen: Float64,
         version: Int32,
     ) -> Judged:
         """Judge what falls due, let the quantiles learn from it, and state the intervals of each row.
@@ -128,6 +129,9 @@ class StatedForecasts:
             NaN where it is not known, and then the stated one is the reference.
         confidence
             Shape (rows, horizons, types), 0 to 100.
+        widen
+            Shape (rows, horizons): factor on the interval of the price. Misses count against the interval as
+            it was stated, so where the factor was not needed the quantiles take it back in time.
         version
             Shape (rows, horizons): number of the version that makes the price forecast; `NOT_SCORED` leaves
             the price forecast out of all scores.
@@ -145,6 +149,7 @@ class StatedForecasts:
             predicted,
             np.where(np.isnan(reference_pct), predicted[:, :, VOLATILITY], reference_pct),
             hundredths(confidence),
+            widen,
             version,
             self._horizons,
             self._offsets,
@@ -253,6 +258,7 @@ def _advance_rule(
     predicted: Float32,
     reference: Float64,
     confidence: Int16,
+    widen: Float64,
     version: Int32,
     horizons: Int64,
     offsets: Int64,
@@ -305,10 +311,11 @@ def _advance_rule(
                 ring_confidence[s, place, t] = confidence[i, j, t]
                 q, reach = quantile[s, j, t], ring_reach[s, place, t]
                 most = _MOST_LOG if t == VOLATILITY else _MOST
+                factor = widen[i, j] if t == PRICE else 1.0
                 for k in range(4):
                     # The wider level is never the narrower one.
                     wide = max(q[k], q[k - 2]) if k >= 2 else q[k]
-                    reach[k] = np.uint16(np.rint(min(wide, most) * _REACH))
+                    reach[k] = np.uint16(np.rint(min(wide * factor, most) * _REACH))
                 _bounds(predicted[i, j], reach, errors[j], t, out_said[i, j, t])
 
 

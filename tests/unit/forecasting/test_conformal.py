@@ -34,6 +34,7 @@ def advance(stated: StatedForecasts, actual: np.ndarray, **given) -> object:
         predicted=predicted[:, None, :].astype(np.float32),
         reference_pct=np.full((n, 1), given.get("reference", np.nan)),
         confidence=np.full((n, 1, 3), given.get("confidence", 52.475)),
+        widen=np.full((n, 1), given.get("widen", 1.0)),
         version=np.full((n, 1), 7, np.int32),
     )
 
@@ -47,6 +48,14 @@ def test_first_interval_of_a_price_is_the_starting_quantile_of_the_expected_move
     near, far = starting_quantiles((HORIZON,))[0, 0, [0, 2]]
     move = 0.1 * math.sqrt(5)
     assert said == pytest.approx([0.0, -near * move, near * move, -far * move, far * move], rel=1e-3)
+
+
+def test_a_price_interval_is_widened_as_asked_and_no_other_one():
+    plain = advance(fresh(), np.full((1, 3), np.nan)).said[0, 0]
+    wide = advance(fresh(), np.full((1, 3), np.nan), widen=1.5).said[0, 0]
+    assert wide[0] == pytest.approx(1.5 * plain[0], rel=2e-3)
+    assert np.array_equal(wide[VOLATILITY], plain[VOLATILITY])
+    assert np.array_equal(wide[TREND], plain[TREND])
 
 
 def test_interval_of_a_volatility_reaches_further_up_than_down():

@@ -166,6 +166,16 @@ def test_what_a_drifted_model_says_is_halved_towards_not_knowing_from_when_it_is
     )
 
 
+def test_intervals_of_a_drifted_model_are_asked_to_be_wider_and_what_it_says_stays():
+    frame = market(8, 1, skill=turns(5))
+    result = stage(reactions=("widen",), widen_by=2.0).step(frame)
+    (row,) = [row for row in found(result) if row["forecast_horizon"] == 5]
+    acts = frame.open_time_ms >= row["at"] + LAG_MINUTES * MINUTE
+    assert np.array_equal(result.out.widened()[:, 0], np.where(acts, 2.0, 1.0))
+    assert np.array_equal(result.out.predicted_pct, frame.predicted_pct)
+    assert np.array_equal(result.out.probability_up, frame.probability_up)
+
+
 def test_baseline_takes_the_place_of_a_drifted_model_until_a_newer_one_serves():
     frame = market(
         8,

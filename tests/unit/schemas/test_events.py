@@ -32,6 +32,7 @@ def prediction_frame(rows: int, seed: int = 0) -> PredictionFrame:
         model_index=np.zeros((rows, 2), np.int16),
         reason=np.zeros((rows, 2), np.int8),
         models=("last_value",),
+        widen=(1 + rng.random((rows, 2))).astype(np.float32),
     )
 
 
