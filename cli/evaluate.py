@@ -78,22 +78,57 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Walk forward over recorded candles, retraining as in production, and report how good the models are."""
-    wanted = _whole_numbers(horizons, "--horizons", least=1)
-    chosen_seeds = _whole_numbers(seeds, "--seeds", least=0)
-    names = _families(families)
     _check_page(html)
+    found, told, settings = evaluated(
+        path,
+        horizons=_whole_numbers(horizons, "--horizons", least=1),
+        families=families_named(families),
+        folds=folds,
+        seeds=_whole_numbers(seeds, "--seeds", least=0),
+        symbols=symbols,
+        span=(from_, to),
+        config=config,
+        as_json=as_json,
+    )
+    if html is not None:
+        _write(html, page(found, told, name=path.resolve().name, settings=_told_settings(settings)))
+    if as_json:
+        give_json(told)
+    else:
+        _show(told)
+
+
+def evaluated(
+    path: Path,
+    *,
+    horizons: tuple[int, ...] = (),
+    families: tuple[str, ...] = (),
+    folds: int | None = None,
+    seeds: tuple[int, ...] = (),
+    symbols: str | None = None,
+    span: tuple[str | None, str | None] = (None, None),
+    config: Path | None = None,
+    as_json: bool = False,
+) -> tuple[Evaluation, dict[str, Any], Settings]:
+    """Evaluate a recording; gives what was found, what is told of it, and the settings.
+
+    Raises
+    ------
+    OSError
+        If the recording cannot be read, or is too short.
+    typer.Exit
+        With code 130 if it is asked to stop.
+    """
     try:
         chosen = _symbols(path, symbols)
-        recording = recorded_at(path, chosen, from_, to)
+        recording = recorded_at(path, chosen, *span)
         settings = settings_for_start(config, recording)
         candles = candles_of(settings)
-        _check_horizons(wanted or settings.training.forecast_horizons, candles)
-        if wanted:
-            settings = settings_for_start(config, {**recording, **_of_horizons(wanted, settings)})
-        settings = with_families(settings, names)
-        found, seconds = asyncio.run(
-            _evaluated(settings, candles, chosen_seeds or (settings.training.seed,), folds)
-        )
+        _check_horizons(horizons or settings.training.forecast_horizons, candles)
+        if horizons:
+            settings = settings_for_start(config, {**recording, **_of_horizons(horizons, settings)})
+        settings = with_families(settings, families)
+        found, seconds = asyncio.run(_evaluated(settings, candles, seeds or (settings.training.seed,), folds))
     except (BadRecordingError, TooShortError) as error:
         raise OSError(str(error)) from error
     except StoppedEarlyError as error:
@@ -101,13 +136,7 @@ def evaluate(
             give_json({"error": str(error), "exit_code": 130})
         progress.print(str(error), markup=False)
         raise typer.Exit(130) from None
-    told = answer(found, seconds=seconds)
-    if html is not None:
-        _write(html, page(found, told, name=path.resolve().name, settings=_told_settings(settings)))
-    if as_json:
-        give_json(told)
-    else:
-        _show(told)
+    return found, answer(found, seconds=seconds), settings
 
 
 # --- what was asked for ---
@@ -127,7 +156,8 @@ def _whole_numbers(text: str | None, option: str, *, least: int) -> tuple[int, .
     return tuple(numbers)
 
 
-def _families(text: str | None) -> tuple[str, ...]:
+def families_named(text: str | None) -> tuple[str, ...]:
+    """Read names of model families off the command line; none if nothing was said."""
     if text is None:
         return ()
     names = tuple(dict.fromkeys(text.replace(",", " ").split()))

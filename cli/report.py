@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from cli import report_ablation, report_correlations
+from cli import report_ablation, report_correlations, report_results
 
 app = typer.Typer(
-    help="What the candles say: how symbols move together, what each group of features is worth.",
+    help="What the candles say: how symbols move together, what each group of features is worth, what the"
+    " models foretold.",
     no_args_is_help=True,
 )
 app.command("correlations")(report_correlations.correlations)
 app.command("ablation")(report_ablation.ablation)
+app.command("results")(report_results.results)

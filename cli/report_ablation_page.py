@@ -21,19 +21,19 @@ BEGIN = "<!-- tables: written by `tidecast report ablation --into`, do not edit 
 END = "<!-- end of tables -->"
 
 
-def put_into(page: Path, tables: str) -> None:
-    """Put the tables into a page, in place of those that were there.
+def put_into(page: Path, tables: str, *, begin: str = BEGIN, end: str = END) -> None:
+    """Put tables into a page, in place of those that were there between two lines.
 
     Raises
     ------
     OSError
         If the page has no place for them.
     """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise OSError(f"{page}: has no part between {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise OSError(f"{page}: has no part between {begin} and {end}")
+    page.write_text(f"{before}{begin}\n\n{tables}\n\n{end}{after}", encoding="utf-8")
 
 
 def as_markdown(
