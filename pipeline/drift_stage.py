@@ -353,6 +353,7 @@ class DriftStage:
                 column = self._horizons.index(horizon)
                 mine = batch.model_index[:, column] == batch.models.index(version)
                 chosen[:, column] |= mine & (minute >= since)
+        batch = replace(batch, widen=batch.widened())
         if not acting or not chosen.any():
             return batch
         if "widen" in acting:
