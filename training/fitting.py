@@ -41,8 +41,6 @@ from training.checkpoints import FileCheckpoints
 
 #: Minutes of calibration, in longest horizons, below which no rows are kept for it alone.
 CALIBRATION_HORIZONS = 100
-#: Rows that are looked at at a time where each brings a window.
-_PIECE = 2_000
 #: An absence longer than this starts the indicators' warm-up again.
 _LONG_GAP_MINUTES = 5
 #: Custom indicator lengths and short gaps may stretch a feature's stated warm-up by this much.
@@ -411,13 +409,7 @@ def _calibration(request: FitRequest, fitted: Fitted, rows: TrainingRows) -> Cal
 
 def in_pieces(say: Callable[[Float32], Float32], rows: TrainingRows, window: int) -> Float32:
     """Ask about rows a few at a time: windows of all of them would fill the memory."""
-    if not window:
-        return say(np.asarray(rows.vectors, np.float32))
-    places = np.arange(len(rows))
-    pieces = [
-        say(rows.take(places[first : first + _PIECE]).inputs(window)) for first in range(0, len(rows), _PIECE)
-    ]
-    return np.concatenate(pieces)
+    return np.concatenate([say(inputs) for inputs in rows.pieces(window)])
 
 
 def _scored(request: FitRequest, served: ServedModel, validation: TrainingRows) -> dict[int, HorizonScores]:

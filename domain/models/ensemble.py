@@ -38,8 +38,6 @@ from domain.models.model import (
 )
 from schemas.frames import Float32, Int64
 
-#: Rows that are looked at at a time where each brings a window.
-_PIECE = 2_000
 _KINDS = ("change", "rise")
 
 
@@ -202,13 +200,7 @@ class _Run:
 def _ask(fitted: Fitted, rows: TrainingRows) -> Predictions:
     """Ask a member's graph, a few rows at a time where each is a window."""
     session = serving.open_session(fitted.graph)
-    if not fitted.window:
-        return serving.run(session, rows.vectors)
-    places = np.arange(len(rows))
-    pieces = [
-        serving.run(session, rows.take(places[first : first + _PIECE]).inputs(fitted.window))
-        for first in range(0, len(rows), _PIECE)
-    ]
+    pieces = [serving.run(session, inputs) for inputs in rows.pieces(fitted.window)]
     return Predictions(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 

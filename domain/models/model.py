@@ -7,7 +7,7 @@ an ONNX graph (what serves), and can predict natively, so that the graph can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,8 @@ OUTPUTS = ("predicted_pct", "log_odds_up")
 SERVED_OUTPUTS = ("predicted_pct", "probability_up", "dissimilarity")
 #: Fewest rows that anything is learned from.
 MIN_ROWS = 50
+#: Rows that are looked at at a time where each brings a window.
+_PIECE = 2_000
 
 
 class ModelError(ValueError):
@@ -132,6 +134,15 @@ class TrainingRows:
         if self.history is None:
             raise BadTrainingDataError("a family that looks back needs the history of its rows")
         return self.history.of(symbol_index=self.symbol_index, open_time_ms=self.open_time_ms, minutes=window)
+
+    def pieces(self, window: int) -> Iterator[Float32]:
+        """Give what a graph is fed with, in order, a few rows at a time where each of them is a window."""
+        if not window:
+            yield np.asarray(self.vectors, np.float32)
+            return
+        places = np.arange(len(self))
+        for first in range(0, len(self), _PIECE):
+            yield self.take(places[first : first + _PIECE]).inputs(window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
