@@ -62,6 +62,11 @@ class DriftSettings(Section):
     widen_by: Annotated[float, Field(ge=1, le=10)] = Field(
         1.5, description="widen: factor on the intervals of a drifted model."
     )
+    gap_error_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.05,
+        description="Chance that a model and horizon is ever called worse live than in its walk-forward"
+        " validation although it is as good, in all the time that it serves.",
+    )
     spike_score: Positive = Field(
         10.0, description="A minute's move is a spike beyond so many times the usual move of late."
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from domain.evaluation.metrics import Comparison, Scores, compare, score
 from domain.evaluation.walk_forward import WalkForward
+from domain.evaluation.walk_forward_score import WalkForwardScore, walk_forward_score
 from domain.features.labels import percent_change_by_symbol
 from domain.models import calibration, dissimilarity, families, graph, parity, serving
 from domain.models.assembly import assemble
@@ -117,9 +118,10 @@ class FitRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HorizonScores:
-    """How a model did on the validation rows of one horizon."""
+    """How a model did on the validation rows of one horizon; `walk_forward` is what live is held against."""
 
     scores: Scores
+    walk_forward: WalkForwardScore
     against_no_change: Comparison
     against_production: Comparison | None
 
@@ -413,7 +415,7 @@ def in_pieces(say: Callable[[Float32], Float32], rows: TrainingRows, window: int
 
 
 def _scored(request: FitRequest, served: ServedModel, validation: TrainingRows) -> dict[int, HorizonScores]:
-    said = in_pieces(lambda inputs: served.predict(inputs).predicted_pct, validation, served.window)
+    said = in_pieces(lambda inputs: _changes_and_probabilities(served, inputs), validation, served.window)
     found = {}
     for column, horizon in enumerate(request.horizons):
         known = np.flatnonzero(np.isfinite(validation.target_pct[:, column]))
@@ -421,6 +423,13 @@ def _scored(request: FitRequest, served: ServedModel, validation: TrainingRows) 
         actual = rows.target_pct[:, 0]
         found[horizon] = HorizonScores(
             scores=score(actual=actual, predicted=predicted),
+            walk_forward=walk_forward_score(
+                actual=actual,
+                predicted=predicted,
+                probability_up=said[known, len(request.horizons) + column],
+                open_time_ms=rows.open_time_ms,
+                horizon_minutes=horizon,
+            ),
             against_no_change=compare(
                 actual=actual,
                 predicted=predicted,
@@ -431,6 +440,11 @@ def _scored(request: FitRequest, served: ServedModel, validation: TrainingRows) 
             against_production=_against_production(request, horizon, rows, predicted),
         )
     return found
+
+
+def _changes_and_probabilities(served: ServedModel, inputs: Float32) -> Float32:
+    answers = served.predict(inputs)
+    return np.concatenate([answers.predicted_pct, answers.probability_up], axis=1)
 
 
 def _serve(request: FitRequest, payload: bytes, sha256: str) -> ServedModel:

@@ -152,6 +152,7 @@ def _metrics(
     found = trained.by_horizon[horizon_minutes]
     groups: dict[str, Mapping[str, Any]] = {
         "validation": asdict(found.scores),
+        "walk_forward": asdict(found.walk_forward),
         "baseline": asdict(result.baseline[horizon_minutes]),
         "against_no_change": _comparison(found.against_no_change),
         "training": trained.metrics,

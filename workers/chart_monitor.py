@@ -1,8 +1,8 @@
 """The chart monitor: watches that all of it is complete, fresh and sane, and that it has not drifted.
 
 Reads the stream `features`; raises alerts (log, webhook), asks the feed for back-fill, writes `anomalies`
-and `"driftChecks"`. A restart goes on from the position in `"recoveryState"`. Also keeps house: drops and
-packs old days.
+and `"driftChecks"`. A restart goes on from the position in `"recoveryState"`. Also keeps house (drops and
+packs old days), and says when a model is worse live than in its validation.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pipeline.quality_stage import QualityStage
 from pipeline.stage import Stage
 from runtime.alerts import AlertObserver
 from runtime.drift_wiring import label_of
+from runtime.gap_watch import watch_gaps
 from runtime.housekeeping import keep_house
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import FeatureFrame
@@ -68,6 +69,8 @@ async def build(worker: Worker) -> Tasks:
     tasks = {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
     if worker.shard == 0:
         tasks["upkeep"] = keep_house(worker)
+        if settings.drift.enabled:
+            tasks["live scores"] = watch_gaps(worker, alerts)
     tasks["webhook"] = alerts.post()
     return tasks
 
