@@ -15,7 +15,7 @@ from pipeline.inference_stage import InferenceStage, ServingModel
 from pipeline.sample_stage import Retraining
 from pipeline.stage import Stage
 from pipeline.trade_stage import Strategy, TradeStage
-from runtime.drift_wiring import drift_stage
+from runtime.drift_wiring import coverage_settings, drift_stage
 from training.evaluation.schedule import Learns
 from training.evaluation.serving import Serving
 from training.settings import joint_types
@@ -61,6 +61,7 @@ class WiredStages:
             update_frequency_s=settings.forecasting.update_frequency,
             confidence_threshold=settings.inference.confidence_threshold,
             regimes=settings.forecasting.market_regimes,
+            coverage=coverage_settings(settings),
         )
 
     def trades(self) -> TradeStage:

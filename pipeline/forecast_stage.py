@@ -5,7 +5,8 @@ price_direction by the serving model (the no-change baseline where there is none
 rules over the symbol's own past; each with an interval of 80 % and one of 95 %. They begin at the symbol's
 first complete minute. An outcome is written with the row if it falls into the same batch, and as an update of
 the row otherwise, so the table holds the same either way. The sums of `"forecastScores"` that an outcome adds
-to are written with it, whole.
+to are written with it, whole. Intervals that come to miss too often are told in `"driftChecks"`, and may be
+widened (`pipeline.coverage_drift`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from domain.forecasting.outcomes import OpenForecasts, Settled
 from domain.forecasting.realised import EFFICIENCY_MINUTES, CloseHistory, Realised
 from domain.forecasting.regime import REGIMES, classify
 from domain.forecasting.scores import FREE, ScoreBook
-from domain.forecasting.stated import NOT_SCORED, StatedForecasts
+from domain.forecasting.stated import NOT_SCORED, Judged, StatedForecasts
 from domain.forecasting.trend import TrendRule, lookback_minutes
 from domain.forecasting.versions import VersionNumbers
 from domain.forecasting.volatility import COMPONENT_MINUTES, VolatilityRule
+from pipeline.coverage_drift import CoverageDrift, CoverageSettings
+from pipeline.drift_rows import DriftCheck, rows_of
 from pipeline.forecast_rows import NO_CANDLE, TYPES, ForecastTable, Objects, Outcome, Stated, missing_reason
 from pipeline.score_rows import ScoreTable
 from pipeline.snapshot import pack, unpack
-from pipeline.stage import Rows, StepResult
+from pipeline.stage import LogEntry, Rows, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
 from schemas.frames import (
     MINUTE_MS,
@@ -87,6 +90,8 @@ class ForecastStage:
         A model's price forecast below it is marked `below threshold`: no trade follows from it.
     regimes
         Regimes that may be named.
+    coverage
+        How the intervals' coverage is watched; None: not at all.
     """
 
     name = "forecast"
@@ -100,6 +105,7 @@ class ForecastStage:
         update_frequency_s: int = 60,
         confidence_threshold: float = 60.0,
         regimes: Sequence[str] = REGIMES,
+        coverage: CoverageSettings | None = None,
     ) -> None:
         if update_frequency_s < 60 or update_frequency_s % 60:
             raise ValueError(f"update_frequency_s={update_frequency_s} must be a multiple of 60")
@@ -126,11 +132,17 @@ class ForecastStage:
         self._stated = StatedForecasts(symbols=len(self._symbols), horizons=self._horizons)
         self._scores = ScoreBook(symbols=len(self._symbols), horizons=self._horizons)
         self._versions = VersionNumbers()
+        self._coverage: CoverageDrift | None = None
+        if coverage is not None:
+            self._coverage = CoverageDrift(
+                symbols=len(self._symbols), horizons=self._horizons, settings=coverage
+            )
         self._owners: dict[str, _Owner] = {
             "history": self._history,
             "open": self._open,
             "stated": self._stated,
             "scores": self._scores,
+            **({"coverage": self._coverage} if self._coverage else {}),
         }
         self._settings = {
             "symbols": self._symbols.symbols,
@@ -174,7 +186,7 @@ class ForecastStage:
             complete_to_minute=batch.complete_to_ms // MINUTE_MS,
         )
         spoken = self._speak(batch, settled, volatility, trend)
-        judged = self._stated.advance(
+        judged, checks, logs = self._judge(
             symbol_index=symbol,
             minute=minute,
             issued=settled.issued,
@@ -193,11 +205,31 @@ class ForecastStage:
         chosen = np.flatnonzero(settled.issued)
         stated = self._stated_as(judged.said, spoken)
         inserts = self._table.inserts(chosen, symbol, batch.open_time_ms, regime, stated, outcome)
-        rows = [inserts, *updates, self._score_table.rows(totals, self._versions.names)]
+        rows = [inserts, *updates, self._score_table.rows(totals, self._versions.names), *rows_of(checks)]
         if self._versions.too_many:
             new = self._versions.forget_all_but(self._versions_spoken_of())
             self._stated.version[...], self._scores.version[...] = self._renumbered(new)
-        return StepResult(rows=[part for part in rows if len(part)], event_time_ms=batch.complete_to_ms)
+        return StepResult(
+            rows=[part for part in rows if len(part)], event_time_ms=batch.complete_to_ms, logs=logs
+        )
+
+    def _judge(self, **given: np.ndarray[Any, Any]) -> tuple[Judged, list[DriftCheck], list[LogEntry]]:
+        """State the intervals and judge what falls due, and how often intervals are missed."""
+        coverage = self._coverage
+        if coverage is None:
+            return self._stated.advance(**given), [], []
+        symbol, minute = given["symbol_index"], given["minute"]
+        parts: list[Judged] = []
+        checks: list[DriftCheck] = []
+        logs: list[LogEntry] = []
+        for piece, found, told in coverage.pieces(minute):
+            part = {name: column[piece] for name, column in given.items()}
+            judged = self._stated.advance(**part, lift=coverage.lift(symbol[piece], minute[piece]))
+            coverage.count(minute[piece], part["settles"], judged.past)
+            parts.append(judged)
+            checks += found
+            logs += told
+        return Judged.joined(parts) if parts else self._stated.advance(**given), checks, logs
 
     def _widened(self, batch: PredictionFrame) -> Float64:
         """Give the factor on the price intervals of every row and horizon."""
@@ -353,6 +385,7 @@ class ForecastStage:
             "symbols": len(self._symbols),
             "forecasting": int(self._open.started.sum()),
             "open_forecasts": self._open.open_count() * len(TYPES),
+            "drifted": self._coverage.drifted() if self._coverage else [],
         }
 
 

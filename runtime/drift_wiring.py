@@ -1,4 +1,4 @@
-"""The stage that watches the models, wired from the settings alike wherever it runs."""
+"""What watches models and intervals, wired from the settings alike wherever it runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from config.ml_config import Settings
 from domain.models import families
+from pipeline.coverage_drift import CoverageSettings
 from pipeline.drift_rows import ALL_SYMBOLS
 from pipeline.drift_stage import DriftStage
 from pipeline.sample_stage import Retraining
@@ -30,6 +31,22 @@ def drift_stage(settings: Settings, symbols: Sequence[str], partition: int = 0) 
         widen_by=drift.widen_by,
         every_minutes=drift.check_every_minutes,
         per_symbol=settings.training.per_symbol,
+        label=label_of(settings, partition),
+    )
+
+
+def coverage_settings(settings: Settings, partition: int = 0) -> CoverageSettings | None:
+    """Tell the forecaster's stage how to watch its intervals; None where drift is not looked for."""
+    drift = settings.drift
+    if not drift.enabled:
+        return None
+    return CoverageSettings(
+        reactions=drift.reactions,
+        detector=drift.detector,
+        threshold=drift.threshold,
+        adwin_error_rate=drift.adwin_error_rate,
+        widen_by=drift.widen_by,
+        every_minutes=drift.check_every_minutes,
         label=label_of(settings, partition),
     )
 

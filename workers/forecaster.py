@@ -1,7 +1,8 @@
 """The forecaster: predictions in, `"persistentForecasts"` out.
 
-Reads the stream `predictions`; writes forecasts of price, volatility and trend, and their outcomes once
-known. A restart goes on from the position in `"recoveryState"`. Nothing reads what it sends.
+Reads the stream `predictions`; writes forecasts of price, volatility and trend, their outcomes once known,
+and whether their intervals hold (`"driftChecks"`). A restart goes on from the position in `"recoveryState"`.
+Nothing reads what it sends.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import partial
 from db.repositories import deployment
 from domain.partitioning import owned_symbols
 from pipeline.forecast_stage import ForecastStage
+from runtime.drift_wiring import coverage_settings
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import PredictionFrame
 
@@ -33,6 +35,7 @@ async def build(worker: Worker) -> Tasks:
             update_frequency_s=settings.forecasting.update_frequency,
             confidence_threshold=settings.inference.confidence_threshold,
             regimes=settings.forecasting.market_regimes,
+            coverage=coverage_settings(settings, partition),
         )
 
     runners = [

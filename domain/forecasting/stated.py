@@ -10,6 +10,7 @@ computed again from the tables.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,17 @@ class Judged:
     past: Float64
     past_version: Int32
 
+    @classmethod
+    def joined(cls, parts: Sequence[Judged]) -> Judged:
+        """Put rows behind one another."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            said=np.concatenate([part.said for part in parts]),
+            past=np.concatenate([part.past for part in parts]),
+            past_version=np.concatenate([part.past_version for part in parts]),
+        )
+
 
 class StatedForecasts:
     """What was stated of every open forecast, and the quantiles of the intervals.
@@ -111,6 +123,7 @@ class StatedForecasts:
         confidence: Float64,
         widen: Float64,
         version: Int32,
+        lift: Float64 | None = None,
     ) -> Judged:
         """Judge what falls due, let the quantiles learn from it, and state the intervals of each row.
 
@@ -135,6 +148,9 @@ class StatedForecasts:
         version
             Shape (rows, horizons): number of the version that makes the price forecast; `NOT_SCORED` leaves
             the price forecast out of all scores.
+        lift
+            Shape (rows, horizons, types, levels): factor by which the quantiles are moved at the row, behind
+            what they learn from it. Later outcomes move them on from there.
         """
         rows, n = len(minute), len(self._horizons)
         said = np.full((rows, n, 3, 5), np.nan)
@@ -150,6 +166,7 @@ class StatedForecasts:
             np.where(np.isnan(reference_pct), predicted[:, :, VOLATILITY], reference_pct),
             hundredths(confidence),
             widen,
+            np.ones((rows, n, 3, 2)) if lift is None else lift,
             version,
             self._horizons,
             self._offsets,
@@ -247,6 +264,17 @@ def _learn_rule(
 _learn = njit(cache=True)(_learn_rule)
 
 
+# Multiplies a quantile, within its bounds, as if outcomes had moved it there.
+def _lift_rule(factor: float, k: int, start: Float64, learning: Float64, q: Float64, excess: Float64) -> None:
+    step, reach, most = learning
+    wanted = reach * math.asinh(math.log(q[k] * factor / start[k]) / (step * reach))
+    excess[k] = min(max(wanted, -most), most)
+    q[k] = start[k] * math.exp(step * reach * math.sinh(excess[k] / reach))
+
+
+_lift = njit(cache=True)(_lift_rule)
+
+
 # Row by row: what falls due is read from its place and moves the quantiles, then the row's own forecasts are
 # stated with them and take the place.
 def _advance_rule(
@@ -259,6 +287,7 @@ def _advance_rule(
     reference: Float64,
     confidence: Int16,
     widen: Float64,
+    lift: Float64,
     version: Int32,
     horizons: Int64,
     offsets: Int64,
@@ -299,6 +328,17 @@ def _advance_rule(
                             starts[j, t],
                             learning[t],
                             misses,
+                            quantile[s, j, t],
+                            excess[s, j, t],
+                        )
+            for t in range(3):
+                for k in range(4):
+                    if lift[i, j, t, k // 2] != 1.0:
+                        _lift(
+                            lift[i, j, t, k // 2],
+                            k,
+                            starts[j, t],
+                            learning[t],
                             quantile[s, j, t],
                             excess[s, j, t],
                         )

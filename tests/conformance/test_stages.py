@@ -23,6 +23,7 @@ from domain.quality.check import Limits
 from domain.trading.costs import Costs
 from pipeline.beside import Beside
 from pipeline.chain import Chain
+from pipeline.coverage_drift import CoverageSettings
 from pipeline.drift_stage import DriftStage
 from pipeline.feature_drift_stage import FeatureDriftStage
 from pipeline.feature_stage import FeatureStage
@@ -279,6 +280,13 @@ CASES = {
         prediction_frames,
         ("forecastScoreSums", "persistentForecasts"),
     ),
+    "forecast and coverage": Case(
+        lambda: ForecastStage(
+            symbols=SYMBOLS, horizons=(1, *HORIZONS), coverage=CoverageSettings(every_minutes=60)
+        ),
+        prediction_frames,
+        ("driftChecks", "forecastScoreSums", "persistentForecasts"),
+    ),
     "quality": Case(
         lambda: QualityStage(
             symbols=SYMBOLS,
@@ -304,7 +312,9 @@ CASES = {
     ),
 }
 SIMPLE = tuple(
-    name for name in CASES if name in {"sample", "trade", "forecast", "quality", "feature drift", "drift"}
+    name
+    for name in CASES
+    if name in {"sample", "trade", "forecast", "forecast and coverage", "quality", "feature drift", "drift"}
 )
 
 

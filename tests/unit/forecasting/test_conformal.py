@@ -35,6 +35,7 @@ def advance(stated: StatedForecasts, actual: np.ndarray, **given) -> object:
         reference_pct=np.full((n, 1), given.get("reference", np.nan)),
         confidence=np.full((n, 1, 3), given.get("confidence", 52.475)),
         widen=np.full((n, 1), given.get("widen", 1.0)),
+        lift=given.get("lift"),
         version=np.full((n, 1), 7, np.int32),
     )
 
@@ -56,6 +57,34 @@ def test_a_price_interval_is_widened_as_asked_and_no_other_one():
     assert wide[0] == pytest.approx(1.5 * plain[0], rel=2e-3)
     assert np.array_equal(wide[VOLATILITY], plain[VOLATILITY])
     assert np.array_equal(wide[TREND], plain[TREND])
+
+
+@pytest.mark.parametrize("forecast_type", [0, VOLATILITY, TREND])
+def test_quantiles_that_are_lifted_go_on_from_there(forecast_type):
+    lift = np.ones((1, 1, 3, 2))
+    lift[0, 0, forecast_type, 0] = 1.5
+    stated, plain = fresh(), fresh()
+    nothing = np.full((1, 3), np.nan)
+    advance(stated, nothing, lift=lift)
+    advance(plain, nothing)
+    raised = stated.quantile / plain.quantile
+    assert raised[0, 0, forecast_type, :2] == pytest.approx([1.5, 1.5])
+    raised[0, 0, forecast_type, :2] = 1.0
+    assert np.array_equal(raised, np.ones_like(raised))
+    # Outcomes that never miss take it back; from there on both learn alike.
+    minutes = 600
+    inside = np.tile([0.0, 0.1, 0.0], (minutes, 1))
+    before = stated.quantile.copy()
+    advance(stated, inside, first=1)
+    assert (stated.quantile[0, 0, forecast_type, :2] < before[0, 0, forecast_type, :2] / 1.5).all()
+
+
+def test_lifted_quantile_stays_within_its_bounds():
+    stated = fresh()
+    for first in range(5):
+        advance(stated, np.full((1, 3), np.nan), first=first, lift=np.full((1, 1, 3, 2), 10.0))
+    limit = MOST * starting_quantiles((HORIZON,))
+    assert stated.quantile[0] == pytest.approx(limit)
 
 
 def test_interval_of_a_volatility_reaches_further_up_than_down():
