@@ -95,6 +95,11 @@ def _weights(settings: Settings) -> Iterator[Broken]:
         keys = ("inference.ensemble_weights", "training.model_types")
         there = _listed(tuple(sorted(known)))
         yield keys, f"no such model family here: {', '.join(map(repr, strangers))}; there is {there}"
+    if weights.get("lstm", 0) > 0 and "lstm" not in INSTALLED_FAMILIES:
+        yield (
+            ("inference.ensemble_weights",),
+            "lstm needs PyTorch, which is not installed: pip install 'tidecast[deep]', or give it no weight",
+        )
     if weights and not any(weights.values()):
         yield ("inference.ensemble_weights",), "at least one weight must be more than 0"
 

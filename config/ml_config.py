@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         if left_out:
             said.append(
                 f"training.model_types: {', '.join(left_out)} not installed and left out;"
-                f" training {', '.join(installed)}"
+                f" training {', '.join(installed)}. pip install 'tidecast[deep]' adds PyTorch"
             )
         unused = sorted(set(self.training.forecast_horizons) - set(self.forecasting.horizons))
         if unused:

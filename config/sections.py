@@ -108,9 +108,10 @@ class TrainingSettings(Section):
         0.2, description="Fraction of the rows, the latest ones, kept for validation."
     )
     model_types: Annotated[tuple[ModelFamily, ...], Field(min_length=1)] = Field(
-        ("xgboost",),
+        ("xgboost", "lstm", "ensemble"),
         description="Model families: 'xgboost', 'lstm' (needs PyTorch: pip install 'tidecast[deep]'), and"
-        " 'ensemble' of several; what is not installed is left out.",
+        " 'ensemble' of several; what is not installed is left out. Of those that serve the same, the last"
+        " one named here is asked.",
     )
     batch_size: Count = Field(1000, description="Rows in one batch of families that learn in batches.")
     max_epochs: Count = Field(100, description="Passes over the data, for families that learn in passes.")

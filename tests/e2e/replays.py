@@ -44,6 +44,7 @@ SETTINGS = """
 window_size = 240
 retrain_every_minutes = 180
 rounds = 20
+model_types = ["xgboost"]
 [pipeline]
 max_batch_minutes = 30
 max_lag_minutes = 90

@@ -20,6 +20,7 @@ MORE = """
 window_size = 240
 retrain_every_minutes = 180
 rounds = 20
+model_types = ["xgboost"]
 forecast_horizons = [5]
 promotion_error_rate = 0.49
 promotion_margin = 0.5

@@ -23,7 +23,9 @@ from schemas.frames import MINUTE_MS
 
 ROOT = Path(__file__).parents[2]
 START_MS = 1_700_000_040_000 // MINUTE_MS * MINUTE_MS
-SETTINGS = "[training]\nwindow_size = 240\nretrain_every_minutes = 240\nrounds = 20\n"
+SETTINGS = (
+    '[training]\nwindow_size = 240\nretrain_every_minutes = 240\nrounds = 20\nmodel_types = ["xgboost"]\n'
+)
 
 
 def write(folder: Path, symbol: str, candles: Any) -> None:

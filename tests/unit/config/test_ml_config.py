@@ -29,8 +29,7 @@ DOCUMENTED = [
     ("training.windowSize", "training.window_size", 600),
     ("training.forecastHorizons", "training.forecast_horizons", (5, 15, 30, 60)),
     ("training.validationSplit", "training.validation_split", 0.2),
-    # Documented as xgboost, lstm, ensemble; an LSTM needs PyTorch, and an ensemble takes several trainings.
-    ("training.modelTypes", "training.model_types", ("xgboost",)),
+    ("training.modelTypes", "training.model_types", ("xgboost", "lstm", "ensemble")),
     ("training.batchSize", "training.batch_size", 1000),
     ("training.maxEpochs", "training.max_epochs", 100),
     ("training.earlyStoppingPatience", "training.early_stopping_patience", 10),
@@ -173,6 +172,13 @@ def test_weights_may_name_any_member_where_there_is_an_ensemble() -> None:
     assert settings.inference.ensemble_weights == {"ridge": 1}
 
 
+def test_a_weight_for_what_is_not_installed_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.cross_checks.INSTALLED_FAMILIES", ("xgboost", "ensemble"))
+    mistakes = mistakes_of(None, {}, {"inference.ensemble_weights": {"lstm": 1, "xgboost": 1}})
+    assert "pip install 'tidecast[deep]'" in mistakes["inference.ensemble_weights"]
+    assert load(None, {}, {"inference.ensemble_weights": {"lstm": 0, "xgboost": 1}})
+
+
 def test_none_among_the_overrides_counts_as_not_given() -> None:
     assert load(None, {}, {"market.seed": None}) == Settings()
 
@@ -242,7 +248,10 @@ def test_the_exit_code_is_that_of_a_wrong_configuration() -> None:
         ({"training.validation_split": 0}, "training.validation_split"),
         ({"training.validation_split": 1}, "training.validation_split"),
         ({"training.model_types": ["xgbost"]}, "training.model_types"),
-        ({"inference.ensemble_weights": {"lstm": 1}}, "inference.ensemble_weights"),
+        (
+            {"training.model_types": ["xgboost"], "inference.ensemble_weights": {"lstm": 1}},
+            "inference.ensemble_weights",
+        ),
         (
             {"training.model_types": ["ensemble"], "inference.ensemble_weights": {"ensemble": 1}},
             "inference.ensemble_weights",
