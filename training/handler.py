@@ -234,12 +234,8 @@ def _decide(result: FitResult, horizon_minutes: int, error_rate: float, incumben
     if result.model is None:
         return Decision(promote=False, reason=result.reason)
     decision = decide(
-        against_no_change=result.model.by_horizon[horizon_minutes].against_no_change,
-        against_production=None,
+        result.model.by_horizon[horizon_minutes].against_no_change,
+        incumbent=incumbent.served.version if incumbent.served is not None else None,
         error_rate=error_rate,
     )
-    if decision.promote and incumbent.served is not None:
-        evidence = decision.reason.partition(";")[0]
-        reason = f"{evidence}; runs beside {incumbent.served.version} first"
-        return Decision(promote=False, challenge=True, reason=reason)
     return replace(decision, reason=decision.reason + incumbent.note)

@@ -48,23 +48,22 @@ class Decision:
 
 
 def decide(
-    *,
     against_no_change: Comparison,
-    against_production: Comparison | None,
+    *,
+    incumbent: str | None = None,
     error_rate: float = DEFAULT_ERROR_RATE,
 ) -> Decision:
-    """Decide whether a model is promoted.
+    """Decide whether a new model goes into production, into shadow, or nowhere.
 
-    It must be better than the no-change forecast by more than chance explains, and not worse than the model
-    it replaces, each on the same rows.
+    It must be better than the no-change forecast by more than chance explains. Then it serves at once where
+    nothing else does, and else runs in shadow first.
 
     Parameters
     ----------
     against_no_change
         The model against the no-change forecast on its validation rows.
-    against_production
-        The model against the one in production, on validation rows that neither has seen; None if there is
-        nothing to replace.
+    incumbent
+        Version of the model in production; None if there is none.
     error_rate
         How often a model without skill may pass, above 0 and below 1/2.
     """
@@ -74,19 +73,9 @@ def decide(
     if refusal is not None:
         return Decision(promote=False, reason=refusal)
     evidence = f"better than no change (z = {against_no_change.z:.2f})"
-    if against_production is None:
+    if incumbent is None:
         return Decision(promote=True, reason=f"{evidence}; nothing to replace")
-    if not against_production.minutes:
-        return Decision(promote=False, reason="no rows that neither it nor the model in production has seen")
-    if not against_production.gain >= 0:
-        return Decision(
-            promote=False,
-            reason=f"worse than the model in production (z = {against_production.z:.2f}) on the same rows",
-        )
-    return Decision(
-        promote=True,
-        reason=f"{evidence}; not worse than the model it replaces (z = {against_production.z:.2f})",
-    )
+    return Decision(promote=False, challenge=True, reason=f"{evidence}; runs beside {incumbent} first")
 
 
 def _against_no_change(found: Comparison, needed_z: float) -> str | None:

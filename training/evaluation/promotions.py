@@ -68,14 +68,14 @@ class Promotions:
     def decide(self, task: Task, horizon: int, result: FitResult) -> TrainedModel:
         """Let a new model serve, or run in shadow, or neither."""
         assert result.model is not None
+        incumbent = self.in_production(task.key_of(horizon))
         decision = decide(
-            against_no_change=result.model.by_horizon[horizon].against_no_change,
-            against_production=None,
+            result.model.by_horizon[horizon].against_no_change,
+            incumbent=incumbent.version if incumbent is not None else None,
             error_rate=self._plan.error_rate,
         )
-        incumbent = self.in_production(task.key_of(horizon))
-        if decision.promote and incumbent is not None:
-            decision = self._challenge(incumbent, decision)
+        if decision.challenge:
+            decision = self._if_there_is_room(task.key_of(horizon), decision)
         effective_ms = task.train_at_ms + self._plan.activation_delay_minutes * MINUTE_MS
         sha256 = result.model.sha256
         model = TrainedModel(
@@ -117,15 +117,12 @@ class Promotions:
         if model.decision.promote:
             self._production[model.key] = model
 
-    def _challenge(self, incumbent: TrainedModel, decision: Decision) -> Decision:
-        """Send a model into shadow, if there is room."""
-        others = sum(shadow.model.key == incumbent.key for shadow in self._shadows)
-        if others >= MOST_CHALLENGERS:
-            reason = f"{others} earlier models are still in shadow; there is no room for another"
-            return Decision(promote=False, reason=reason)
-        evidence = decision.reason.partition(";")[0]
-        reason = f"{evidence}; runs beside {incumbent.version} first"
-        return Decision(promote=False, challenge=True, reason=reason)
+    def _if_there_is_room(self, key: Key, decision: Decision) -> Decision:
+        others = sum(shadow.model.key == key for shadow in self._shadows)
+        if others < MOST_CHALLENGERS:
+            return decision
+        reason = f"{others} earlier models are still in shadow; there is no room for another"
+        return Decision(promote=False, reason=reason)
 
     async def _in_turn(self, shadows: Sequence[_Shadow], rows: RowFolders) -> None:
         for shadow in shadows:

@@ -46,9 +46,7 @@ def _promoted(result: FitResult) -> bool:
     if result.model is None:
         return False
     found = result.model.by_horizon[5]
-    return decide(
-        against_no_change=found.against_no_change, against_production=found.against_production
-    ).promote
+    return decide(found.against_no_change).promote
 
 
 def test_a_planted_signal_is_learned_and_promoted(market: Market) -> None:
