@@ -19,7 +19,8 @@ class DriftSettings(Section):
         ("warn", "lower_weight"),
         description="What follows until a newer model serves: warn, widen (intervals), lower_weight (of what"
         " a drifted model says), baseline (the no-change forecast in its place), retrain. Drift of features,"
-        " which are the same for all models, leads to warn and retrain only.",
+        " which are the same for all models, leads to warn and retrain only; drift of how often outcomes miss"
+        " their intervals to warn and widen.",
     )
     check_every_minutes: Annotated[int, Field(ge=60, le=10_080)] = Field(
         1440,
@@ -43,7 +44,7 @@ class DriftSettings(Section):
         0.1, description="Share of the features that must have drifted for an alarm."
     )
     detector: Literal["page_hinkley", "adwin"] = Field(
-        "page_hinkley", description="What watches the errors of the models."
+        "page_hinkley", description="What watches the errors of the models and the misses of the intervals."
     )
     threshold: Positive = Field(
         16.0,
@@ -60,7 +61,9 @@ class DriftSettings(Section):
         " distance from 1/2.",
     )
     widen_by: Annotated[float, Field(ge=1, le=10)] = Field(
-        1.5, description="widen: factor on the intervals of a drifted model."
+        1.5,
+        description="widen: factor on the intervals of a drifted model, and on those that outcomes have come to"
+        " miss too often.",
     )
     gap_error_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         0.05,

@@ -148,10 +148,11 @@ class TrainingSettings(Section):
         "family",
         description="One model for all horizons at once: as is usual for the model family, always, or never.",
     )
-    ensemble_weighting: Literal["skill", "stacked", "equal"] = Field(
+    ensemble_weighting: Literal["skill", "regime", "stacked", "equal"] = Field(
         "skill",
-        description="How an ensemble weighs its members: by their skill in validation, by least squares on"
-        " what models of earlier rows say of later ones (takes four times as long), or equally.",
+        description="How an ensemble weighs its members: by their skill in validation, by that in each regime"
+        " (trending, ranging, volatile), by least squares on what models of earlier rows say of later ones"
+        " (takes four times as long), or equally.",
     )
     lookback_minutes: Annotated[int, Field(ge=2, le=1440)] = Field(
         60, description="Minutes that families which look back are shown, the newest one included."

@@ -11,9 +11,15 @@ The rule looks only back:
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from schemas.frames import Float64, Int8
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.frames import Int8
+
+#: Float32 or float64.
+Numbers = NDArray[np.floating[Any]]
 
 REGIMES = ("trending", "ranging", "volatile")
 TRENDING, RANGING, VOLATILE = 0, 1, 2
@@ -23,10 +29,10 @@ TRENDING_EFFICIENCY = 0.2
 
 def classify(
     *,
-    hour_volatility_pct: Float64,
-    four_hour_volatility_pct: Float64,
-    day_volatility_pct: Float64,
-    efficiency: Float64,
+    hour_volatility_pct: Numbers,
+    four_hour_volatility_pct: Numbers,
+    day_volatility_pct: Numbers,
+    efficiency: Numbers,
     allowed: tuple[str, ...] = REGIMES,
 ) -> Int8:
     """Name the regime of each minute, as positions in `REGIMES`.

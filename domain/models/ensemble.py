@@ -10,6 +10,7 @@ are found is a setting (`weighting`):
   for the weights, else all of them are for both, and evidence counts for less.
 - `stacked`: by least squares on parts of the training rows, each foretold by models of the rows before it
   (purged); then the members learn from all of them. Where the rows are too few for that, as for `skill`.
+- `regime`: as `skill`, with weights for each kind of market (`ensemble_regimes`).
 - `equal`, or given weights: nothing is found out. What a member without signal would have had is lost.
 """
 
@@ -22,7 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from domain.models import ensemble_graph, ensemble_rows, ensemble_weights, families, serving
+from domain.forecasting.regime import REGIMES
+from domain.models import (
+    ensemble_graph,
+    ensemble_regimes,
+    ensemble_rows,
+    ensemble_weights,
+    families,
+    serving,
+)
 from domain.models.ensemble_graph import Part
 from domain.models.ensemble_settings import EnsembleSettings
 from domain.models.ensemble_stages import Shelf, Stages, fingerprint
@@ -104,7 +113,10 @@ class Ensemble:
                 native=member["native"].encode(), inputs=np.ascontiguousarray(shown)
             )
             for kind, name in enumerate(_KINDS):
-                sums[kind] = sums[kind] + said[kind].astype(np.float64) * np.array(member["weights"][name])
+                weights = np.array(member["weights"][name])
+                if weights.ndim == 2:
+                    weights = ensemble_regimes.chosen(weights, inputs)
+                sums[kind] = sums[kind] + said[kind].astype(np.float64) * weights
         return Predictions(sums[0].astype(np.float32), sums[1].astype(np.float32))
 
 
@@ -132,6 +144,8 @@ class _Run:
             self.folds = ensemble_rows.folds(
                 train.open_time_ms, purge_minutes=self.purge, count=settings.folds
             )
+        if found_out and settings.weighting == "regime":
+            ensemble_regimes.of(train.vectors[:1])  # refused before anything is trained
         self.judges = found_out and not self.folds
         if self.judges:
             parts = ensemble_rows.halves(validation.open_time_ms, purge_minutes=self.purge)
@@ -161,7 +175,9 @@ class _Run:
             said = {name: _ask(model, self.judge) for name, model in fitted.items()}
             doubt = STOPPED_BY if self.judge is self.stop else FRESH
             judged = Judged(rows=self.judge, said=said, overlap=self.overlap)
-            weights = ensemble_weights.by_skill(judged, doubt=doubt)
+            regimes = self.settings.weighting == "regime"
+            weigh = ensemble_regimes.by_regime if regimes else ensemble_weights.by_skill
+            weights = weigh(judged, doubt=doubt)
         else:
             weights = ensemble_weights.alike(self.members, self.settings.weights, self.train.horizons)
         return fitted, weights
@@ -219,9 +235,7 @@ def _together(
             }
         )
         parts.append(Part(name=name, graph=model.graph, window=model.window, weights=weights[name]))
-        for row, kind in enumerate(_KINDS):
-            for column, weight in enumerate(weights[name][row]):
-                metrics[f"weight_{name}_{kind}{column}"] = float(weight)
+        metrics |= _told(name, weights[name])
         metrics |= {f"{name}_{key}": value for key, value in model.metrics.items()}
     return Fitted(
         native=json.dumps({"format": "tidecast-ensemble-1", "members": members}).encode(),
@@ -231,6 +245,20 @@ def _together(
         metrics=metrics,
         importance=_importance(fitted, weights),
     )
+
+
+def _told(name: str, weights: Any) -> dict[str, float]:
+    """Name each weight of a member: by what it says, horizon, and regime where there are several."""
+    return {
+        f"weight_{name}_{kind}{column}{suffix}": float(by_horizon[column])
+        for kind, given in zip(_KINDS, weights, strict=True)
+        for suffix, by_horizon in (
+            [("", given)]
+            if given.ndim == 1
+            else [(f"_{regime}", of) for regime, of in zip(REGIMES, given, strict=True)]
+        )
+        for column in range(len(by_horizon))
+    }
 
 
 def _importance(fitted: Mapping[str, Fitted], weights: Weights) -> dict[int, float]:

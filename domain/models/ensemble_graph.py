@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from domain.models import graph
+from domain.models import ensemble_regimes, graph
 from domain.models.model import INPUT, OUTPUTS, WINDOW_INPUT, ModelError
 from schemas.frames import Float64
 
@@ -37,7 +37,7 @@ class Part:
     window
         Minutes that it looks at; 0 for single vectors.
     weights
-        Shape (2, horizons).
+        Shape (2, horizons), or (2, regimes, horizons).
     """
 
     name: str
@@ -55,8 +55,12 @@ def merge(parts: Sequence[Part], *, features: int) -> bytes:
         If a member's graph is of another kind than this program makes.
     """
     window = max(part.window for part in parts)
-    horizons = parts[0].weights.shape[1]
-    nodes, constants = _inputs({part.window for part in parts}, window)
+    horizons = parts[0].weights.shape[-1]
+    by_regime = parts[0].weights.ndim == 3
+    nodes, constants = _inputs({part.window for part in parts} | ({0} if by_regime else set()), window)
+    if by_regime:
+        for mine, more in zip((nodes, constants), ensemble_regimes.rule(_input(0, window)), strict=True):
+            mine.extend(more)
     for part in parts:
         inside = _prefixed(part)
         nodes.append(
@@ -65,11 +69,11 @@ def merge(parts: Sequence[Part], *, features: int) -> bytes:
         nodes.extend(inside.node)
         constants.extend(inside.initializer)
     for kind, output in enumerate(OUTPUTS):
+        for part in parts:
+            more_nodes, more_constants = _weights(part, kind, output)
+            nodes.extend(more_nodes)
+            constants.extend(more_constants)
         nodes.extend(_weighted(parts, kind, output))
-        constants += [
-            numpy_helper.from_array(part.weights[kind].astype(np.float32), f"{part.name}_weight_{output}")
-            for part in parts
-        ]
         nodes.extend(_beside_each_other(parts, output, MEMBER_OUTPUTS[kind]))
     constants.append(numpy_helper.from_array(np.array([1], np.int64), "members_axis"))
     model = onnx.ModelProto.FromString(
@@ -140,6 +144,13 @@ def _read_by(node: Any) -> set[str]:
             for each in inner.node:
                 names |= _read_by(each)
     return names
+
+
+def _weights(part: Part, kind: int, output: str) -> tuple[list[Any], list[Any]]:
+    name, weights = f"{part.name}_weight_{output}", part.weights[kind]
+    if weights.ndim == 2:
+        return ensemble_regimes.choice(weights, name)
+    return [], [numpy_helper.from_array(weights.astype(np.float32), name)]
 
 
 def _weighted(parts: Sequence[Part], kind: int, output: str) -> list[Any]:

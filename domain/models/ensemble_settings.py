@@ -13,7 +13,7 @@ from domain.models.model import BadSettingsError, UnknownFamilyError
 
 #: Members unless others are asked for, as far as their libraries are installed.
 MEMBERS = ("xgboost", "lstm", "ridge")
-WEIGHTINGS = ("skill", "stacked", "equal")
+WEIGHTINGS = ("skill", "regime", "stacked", "equal")
 #: No members: the ensemble itself, and the no-change forecast, to which all weight that is left over belongs.
 NEVER_MEMBERS = frozenset({"ensemble", "last_value"})
 _FOLDS = range(2, 11)
@@ -28,8 +28,9 @@ class EnsembleSettings:
     members
         Names of families; each has its own settings as a mapping under its name.
     weighting
-        `skill`: by how much each gains over no change on rows that it has not learned from; `stacked`: by
-        least squares on what models of earlier rows say of later ones; `equal`.
+        `skill`: by how much each gains over no change on rows that it has not learned from; `regime`: the
+        same in each regime; `stacked`: by least squares on what models of earlier rows say of later ones;
+        `equal`.
     weights
         By family name; where given, they decide and not `weighting`. A member without one has none.
     folds

@@ -52,6 +52,11 @@ class Judged:
     said: Mapping[str, Predictions]
     overlap: tuple[int, ...]
 
+    def only(self, chosen: Int64) -> Judged:
+        """Take some of the rows."""
+        said = {name: Predictions(*(part[chosen] for part in each)) for name, each in self.said.items()}
+        return Judged(rows=self.rows.take(chosen), said=said, overlap=self.overlap)
+
     def of(self, kind: int, column: int) -> _Column:
         """Take what one kind of forecast of one horizon is judged by."""
         target = self.rows.target_pct[:, column]
@@ -77,6 +82,11 @@ class _Column:
     open_time_ms: Int64
     overlap: int
 
+    @property
+    def outcomes(self) -> float:
+        """Count the outcomes that do not overlap."""
+        return len(np.unique(self.open_time_ms)) / (2 * self.overlap) - 1.0
+
     def fit(self, forecast: Float64, doubt: float) -> tuple[float, float]:
         """Give the slope that fits a forecast best, and how far it is trusted (0..1).
 
@@ -85,30 +95,36 @@ class _Column:
         """
         square = float(forecast @ forecast)
         slope = float(forecast @ self.actual) / square if square > 0 else 0.0
-        outcomes = len(np.unique(self.open_time_ms)) / (2 * self.overlap) - 1.0
+        outcomes = self.outcomes
         if slope <= 0 or outcomes <= 2:
             return 0.0, 0.0
         # the gain of the best line is half as many standard errors from 0 as its slope
         t = 2.0 * self._compare(slope * forecast).z
-        if not t > 0:
-            return 0.0, 0.0
-        trust = max(0.0, 1.0 - doubt * outcomes / (outcomes - 2.0) / (t * t))
-        return slope * (1.0 + 1.0 / t), trust
+        return (slope * (1.0 + 1.0 / t), _trust(t, outcomes, doubt)) if t > 0 else (0.0, 0.0)
+
+    def better(self, forecast: Float64, than: Float64, doubt: float) -> float:
+        """Tell how far it is to be trusted (0..1) that one forecast is better than another."""
+        t = 2.0 * self._compare(forecast, than).z
+        return _trust(t, self.outcomes, doubt) if t > 0 and self.outcomes > 2 else 0.0
 
     def gain(self, forecast: Float64) -> float:
         """Give how much smaller the mean squared error is than that of no change."""
         found = self._compare(forecast).gain
         return found if math.isfinite(found) else 0.0
 
-    def _compare(self, forecast: Float64) -> Comparison:
+    def _compare(self, forecast: Float64, than: Float64 | None = None) -> Comparison:
         return compare(
             actual=self.actual,
             predicted=forecast,
-            reference=np.zeros(len(forecast)),
+            reference=np.zeros(len(forecast)) if than is None else than,
             open_time_ms=self.open_time_ms,
             # lags are counted in times that there are rows of
             horizon_minutes=self.overlap,
         )
+
+
+def _trust(t: float, outcomes: float, doubt: float) -> float:
+    return max(0.0, 1.0 - doubt * outcomes / (outcomes - 2.0) / (t * t))
 
 
 def by_skill(judged: Judged, *, doubt: float) -> Weights:
@@ -156,7 +172,7 @@ def alike(members: Sequence[str], given: Mapping[str, float], horizons: int) -> 
     """Weigh all horizons alike: by given numbers, or equally; the weights add up to 1."""
     total = math.fsum(given.values())
     share = {name: given.get(name, 0.0) / total if given else 1.0 / len(members) for name in members}
-    return {name: _cut(np.full((2, horizons), weight)) for name, weight in share.items() if weight > 0}
+    return {name: cut(np.full((2, horizons), weight)) for name, weight in share.items() if weight > 0}
 
 
 def overlap(rows: TrainingRows, *, longest_minutes: int) -> tuple[int, ...]:
@@ -187,10 +203,11 @@ def _weights(judged: Judged, weigh: Callable[[_Column], Float64]) -> Weights:
         ],
         axis=1,
     )
-    return {name: _cut(weights) for name, weights in zip(judged.said, found, strict=True) if weights.any()}
+    return {name: cut(weights) for name, weights in zip(judged.said, found, strict=True) if weights.any()}
 
 
-def _cut(weights: Float64) -> Float64:
+def cut(weights: Float64) -> Float64:
+    """Leave as many digits as are known."""
     # downwards, so that a sum of 1 is never exceeded
     cut: Float64 = np.floor(weights * 10**_DIGITS + 1e-6) / 10**_DIGITS
     return cut

@@ -53,32 +53,45 @@ _QUICK: dict[str, dict[str, Any]] = {
 }
 
 
-def quick(family: Family) -> dict[str, Any]:
-    """Give settings with which a training takes a moment."""
-    return _QUICK.get(family.name, {})
+#: Besides every family as it comes: settings that make another graph of it.
+_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ensemble by regime": ("ensemble", {"weighting": "regime"}),
+}
+_CASES = {**{name: (name, {}) for name in families.NAMES}, **_VARIANTS}
 
 
-def _fit(family: Family, seed: int = 1) -> Fitted:
+def _fit(family: Family, settings: dict[str, Any], seed: int = 1) -> Fitted:
     return family.fit(
         train=_rows(1),
         validation=_rows(2, 400),
-        settings=quick(family),
+        settings=settings,
         seed=seed,
         progress=lambda done, text: None,
         cancelled=lambda: False,
     )
 
 
-@pytest.fixture(scope="module", params=families.NAMES)
-def family(request: pytest.FixtureRequest) -> Family:
-    if not families.is_installed(request.param):
-        pytest.skip(f"the library of {request.param} is not installed")
-    return families.load(request.param)
+@pytest.fixture(scope="module", params=_CASES)
+def case(request: pytest.FixtureRequest) -> tuple[Family, dict[str, Any]]:
+    name, more = _CASES[request.param]
+    if not families.is_installed(name):
+        pytest.skip(f"the library of {name} is not installed")
+    return families.load(name), {**_QUICK.get(name, {}), **more}
 
 
 @pytest.fixture(scope="module")
-def fitted(family: Family) -> Fitted:
-    return _fit(family)
+def family(case: tuple[Family, dict[str, Any]]) -> Family:
+    return case[0]
+
+
+@pytest.fixture(scope="module")
+def settings(case: tuple[Family, dict[str, Any]]) -> dict[str, Any]:
+    return case[1]
+
+
+@pytest.fixture(scope="module")
+def fitted(family: Family, settings: dict[str, Any]) -> Fitted:
+    return _fit(family, settings)
 
 
 def test_every_file_with_a_family_is_in_the_list_under_its_own_name() -> None:
@@ -95,8 +108,10 @@ def test_every_file_with_a_family_is_in_the_list_under_its_own_name() -> None:
     assert all(families.load(name).name == name for name in found)
 
 
-def test_the_same_training_gives_the_same_bytes(family: Family, fitted: Fitted) -> None:
-    again = _fit(family)
+def test_the_same_training_gives_the_same_bytes(
+    family: Family, settings: dict[str, Any], fitted: Fitted
+) -> None:
+    again = _fit(family, settings)
     assert again.native == fitted.native
     assert again.graph == fitted.graph
 
@@ -150,26 +165,26 @@ def test_an_unknown_setting_is_refused(family: Family) -> None:
         family.check_settings({"no_such_setting": 1})
 
 
-def test_a_target_that_never_changes_is_refused(family: Family) -> None:
+def test_a_target_that_never_changes_is_refused(family: Family, settings: dict[str, Any]) -> None:
     rows = _rows(1)
     flat = replace(rows, target_pct=np.zeros(rows.target_pct.shape))
     with pytest.raises(ModelError):
         family.fit(
             train=flat,
             validation=flat,
-            settings=quick(family),
+            settings=settings,
             seed=1,
             progress=lambda done, text: None,
             cancelled=lambda: False,
         )
 
 
-def test_progress_ends_at_one(family: Family) -> None:
+def test_progress_ends_at_one(family: Family, settings: dict[str, Any]) -> None:
     seen: list[float] = []
     family.fit(
         train=_rows(1),
         validation=_rows(2, 400),
-        settings=quick(family),
+        settings=settings,
         seed=1,
         progress=lambda done, text: seen.append(done),
         cancelled=lambda: False,
