@@ -63,11 +63,14 @@ class Dissimilarity:
 
 def fit(vectors: Float32) -> Dissimilarity:
     """Measure the spread of rows of shape (rows, features) that a model has learned from."""
-    seen = np.isfinite(vectors).any(axis=0)
-    low, centre, high = np.zeros((3, vectors.shape[1]))
-    deviation = np.zeros(vectors.shape[1])
-    low[seen], centre[seen], high[seen] = np.nanquantile(vectors[:, seen], [0.25, 0.5, 0.75], axis=0)
-    deviation[seen] = np.nanstd(vectors[:, seen].astype(np.float64), axis=0)
+    low, centre, high, deviation = np.zeros((4, vectors.shape[1]))
+    for feature in range(vectors.shape[1]):
+        # sorted once, what is missing comes last
+        values = np.sort(vectors[:, feature])
+        values = values[: len(values) - int(np.count_nonzero(np.isnan(values)))]
+        if len(values):
+            low[feature], centre[feature], high[feature] = (_at(values, share) for share in (0.25, 0.5, 0.75))
+            deviation[feature] = np.std(values, dtype=np.float64)
     # what rests on one value for more than half of the time still varies
     spread = np.maximum((high - low) / _QUARTILES, 0.1 * deviation)
     weight = np.zeros(len(spread))
@@ -76,6 +79,14 @@ def fit(vectors: Float32) -> Dissimilarity:
     bare = Dissimilarity(centres=tuple(centre.tolist()), weights=tuple(weight.tolist()), limit=1.0)
     limit = float(np.quantile(bare.apply(vectors), 1.0 - UNLIKE_SHARE)) if varies.any() else 1.0
     return Dissimilarity(centres=bare.centres, weights=bare.weights, limit=limit if limit > 0 else 1.0)
+
+
+def _at(ordered: Float32, share: float) -> float:
+    """Give the value below which a share of ordered ones lie, between neighbours on a straight line."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    first, second = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return first + (second - first) * (place - below)
 
 
 def _root_mean_square(distances: Float32, weights: Sequence[float]) -> Float32:

@@ -134,7 +134,7 @@ def repeatable(*, device: str, threads: int) -> Iterator[None]:
     """
     before = (
         torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
+        torch.get_deterministic_debug_mode(),
         torch.backends.mkldnn.enabled,
     )
     variables = {name: os.environ.get(name) for name in _WORKSPACE} if device == "cuda" else {}
@@ -149,13 +149,14 @@ def repeatable(*, device: str, threads: int) -> Iterator[None]:
             )
             os.environ.update(_WORKSPACE)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
+        # not by use_deterministic_algorithms, which loads a compiler for seconds
+        torch.set_deterministic_debug_mode("error")
         torch.backends.mkldnn.enabled = False
         try:
             yield
         finally:
             torch.set_num_threads(before[0])
-            torch.use_deterministic_algorithms(before[1])
+            torch.set_deterministic_debug_mode(before[1])
             torch.backends.mkldnn.enabled = before[2]
             for name, value in variables.items():
                 if value is None:

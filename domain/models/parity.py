@@ -23,7 +23,8 @@ RELATIVE = 1e-4
 #: Of the target's standard deviation.
 OF_DEVIATION = 1e-5
 PROBABILITY = 1e-4
-_PROBES = 10_000
+#: As many probes as there are rows, within these bounds; fewer where each is a whole window.
+_FEWEST_PROBES, _PROBES = 2_000, 10_000
 _WINDOW_PROBES = 1_000
 #: Rows that are also asked for alone and in small batches.
 _ALONE = 64
@@ -71,7 +72,8 @@ def probe_rows(inputs: Float32, *, seed: int, count: int = _PROBES) -> Float32:
 def probes_of(rows: TrainingRows, *, window: int, seed: int) -> Float32:
     """Make probes from training rows, fewer of them where each is a whole window."""
     if not window:
-        return probe_rows(rows.vectors, seed=seed)
+        count = min(max(len(rows), _FEWEST_PROBES), _PROBES)
+        return probe_rows(rows.vectors, seed=seed, count=count)
     chosen = np.random.default_rng(seed).choice(len(rows), min(len(rows), _WINDOW_PROBES), replace=False)
     return probe_rows(rows.take(np.sort(chosen)).inputs(window), seed=seed, count=_WINDOW_PROBES)
 

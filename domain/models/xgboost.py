@@ -9,7 +9,6 @@ bytes, as one that ran through.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +72,15 @@ class XGBoost:
                 raise BadTrainingDataError(
                     f"{part}: the target only ever moves one way; wait for more history"
                 )
-        growing = Growing(chosen, seed, train, validation, start_from)
+        # the library's own number of threads is asked for where a booster's is not, as when one is loaded
+        with xgb.config_context(nthread=chosen.threads):
+            growing = Growing(chosen, seed, train, validation, start_from)
+            heads = self._grown(growing, progress, cancelled, checkpoints)
+        return _fitted(growing, heads, train.vectors.shape[1])
+
+    def _grown(
+        self, growing: Growing, progress: Progress, cancelled: Cancelled, checkpoints: Checkpoints | None
+    ) -> list[Head]:
         heads = growing.load(checkpoints)
         while not all(head.done for head in heads):
             if cancelled():
@@ -86,21 +93,22 @@ class XGBoost:
                 _fraction(heads, growing.rounds),
                 f"round {len(heads[current].history)} of {xgboost_text.name(current)}",
             )
-        return _fitted(growing, heads, train.vectors.shape[1])
+        return heads
 
     def predict(self, *, native: bytes, inputs: Float32) -> Predictions:
         """Predict with the library itself."""
-        values = []
-        for number, model in enumerate(xgboost_text.split(native)):
-            booster = xgb.Booster({"nthread": 1})
-            booster.load_model(bytearray(json.dumps(model).encode()))
-            said = booster.inplace_predict(inputs, missing=np.nan, predict_type="margin")
-            values.append(np.asarray(said, np.float32))
-            if len(values[-1]) != len(inputs):
-                raise ValueError(
-                    f"head {xgboost_text.name(number)} answered {len(values[-1])} of {len(inputs)} rows"
-                )
+        with xgb.config_context(nthread=1):
+            values = [_said(number, model, inputs) for number, model in enumerate(xgboost_text.split(native))]
         return Predictions(np.stack(values[0::2], axis=1), np.stack(values[1::2], axis=1))
+
+
+def _said(number: int, model: dict[str, Any], inputs: Float32) -> Float32:
+    booster = xgb.Booster({"nthread": 1})
+    booster.load_model(bytearray(xgboost_text.write(model)))
+    said = np.asarray(booster.inplace_predict(inputs, missing=np.nan, predict_type="margin"), np.float32)
+    if len(said) != len(inputs):
+        raise ValueError(f"head {xgboost_text.name(number)} answered {len(said)} of {len(inputs)} rows")
+    return said
 
 
 def _fitted(growing: Growing, heads: list[Head], features: int) -> Fitted:

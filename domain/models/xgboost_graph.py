@@ -8,12 +8,12 @@ gate holds the result against the library either way.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from typing import Any
 
-from onnx import helper
+import numpy as np
+from onnx import AttributeProto, helper
 
-from domain.models import graph
+from domain.models import graph, xgboost_text
 from domain.models.model import INPUT, OUTPUTS
 
 
@@ -31,44 +31,68 @@ def build(*, changes: list[dict[str, Any]], rises: list[dict[str, Any]], feature
 
 
 def _ensemble(models: list[dict[str, Any]], output: str, bases: list[float]) -> Any:
-    attributes: dict[str, list[Any]] = defaultdict(list)
-    number = 0
-    for target, model in enumerate(models):
-        for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
-            _add_tree(attributes, number, target, tree)
-            number += 1
-    return helper.make_node(
-        "TreeEnsembleRegressor",
-        [INPUT],
-        [output],
-        domain="ai.onnx.ml",
-        name=f"trees_{output}",
-        n_targets=len(models),
-        aggregate_function="SUM",
-        post_transform="NONE",
-        base_values=bases,
-        **dict(sorted(attributes.items())),
+    node = helper.make_node(
+        "TreeEnsembleRegressor", [INPUT], [output], domain="ai.onnx.ml", name=f"trees_{output}"
     )
+    attributes = {
+        "n_targets": len(models),
+        "aggregate_function": "SUM",
+        "post_transform": "NONE",
+        "base_values": bases,
+    }
+    # written as they are: the general way looks at every one of the many numbers several times
+    node.attribute.extend(
+        sorted(
+            [helper.make_attribute(name, value) for name, value in attributes.items()] + _trees(models),
+            key=lambda attribute: attribute.name,
+        )
+    )
+    return node
 
 
-def _add_tree(attributes: dict[str, list[Any]], number: int, target: int, tree: dict[str, Any]) -> None:
-    left, right = tree["left_children"], tree["right_children"]
-    for node, condition in enumerate(tree["split_conditions"]):
-        leaf = left[node] == -1
-        attributes["nodes_treeids"].append(number)
-        attributes["nodes_nodeids"].append(node)
-        attributes["nodes_featureids"].append(0 if leaf else int(tree["split_indices"][node]))
-        attributes["nodes_modes"].append("LEAF" if leaf else "BRANCH_LT")
-        attributes["nodes_values"].append(0.0 if leaf else float(condition))
-        attributes["nodes_truenodeids"].append(0 if leaf else int(left[node]))
-        attributes["nodes_falsenodeids"].append(0 if leaf else int(right[node]))
-        attributes["nodes_missing_value_tracks_true"].append(0 if leaf else int(tree["default_left"][node]))
-        attributes["nodes_hitrates"].append(1.0)
-        if leaf:
-            attributes["target_treeids"].append(number)
-            attributes["target_nodeids"].append(node)
-            attributes["target_ids"].append(target)
-            attributes["target_weights"].append(float(condition))
+def _trees(models: list[dict[str, Any]]) -> list[Any]:
+    """Write the nodes of all trees, one behind the other."""
+    trees = [(target, tree) for target, model in enumerate(models) for tree in xgboost_text.trees(model)]
+
+    def together(name: str, kind: Any) -> Any:
+        return np.concatenate([np.zeros(0, kind), *(np.array(tree[name], kind) for _, tree in trees)])
+
+    sizes = [len(tree["split_conditions"]) for _, tree in trees]
+    number = np.repeat(np.arange(len(trees)), sizes)
+    place = np.concatenate([np.zeros(0, np.int64), *map(np.arange, sizes)])
+    target = np.repeat(np.array([target for target, _ in trees], np.int64), sizes)
+    left, value = together("left_children", np.int64), together("split_conditions", np.float64)
+    leaf = left == -1
+
+    def of_splits(values: Any) -> Any:
+        return np.where(leaf, 0, values)
+
+    ints = {
+        "nodes_treeids": number,
+        "nodes_nodeids": place,
+        "nodes_featureids": of_splits(together("split_indices", np.int64)),
+        "nodes_truenodeids": of_splits(left),
+        "nodes_falsenodeids": of_splits(together("right_children", np.int64)),
+        "nodes_missing_value_tracks_true": of_splits(together("default_left", np.int64)),
+        "target_treeids": number[leaf],
+        "target_nodeids": place[leaf],
+        "target_ids": target[leaf],
+    }
+    floats = {
+        "nodes_values": of_splits(value),
+        "nodes_hitrates": np.ones(len(leaf)),
+        "target_weights": value[leaf],
+    }
+    modes = [b"LEAF" if each else b"BRANCH_LT" for each in leaf.tolist()]
+    kinds = AttributeProto
+    return [
+        *(AttributeProto(name=name, type=kinds.INTS, ints=each.tolist()) for name, each in ints.items()),
+        *(
+            AttributeProto(name=name, type=kinds.FLOATS, floats=each.tolist())
+            for name, each in floats.items()
+        ),
+        AttributeProto(name="nodes_modes", type=kinds.STRINGS, strings=modes),
+    ]
 
 
 def _base_score(model: dict[str, Any]) -> float:

@@ -106,7 +106,7 @@ class Growing:
         for number in range(rounds):
             booster.update(self.train, number)
         text = bytes(booster.save_raw("json"))
-        self._read[text] = json.loads(text)
+        self._read[text] = xgboost_text.read(text)
         margins = self._staged(booster, self._read[text], standing.judged)
         standing.learned = booster.predict(self.train, output_margin=True)
         standing.judged = margins[-1]
@@ -126,7 +126,7 @@ class Growing:
 
     def _parsed(self, text: bytes) -> dict[str, Any]:
         if text not in self._read:
-            self._read[text] = json.loads(text)
+            self._read[text] = xgboost_text.read(text)
         return self._read[text]
 
     def _staged(self, booster: xgb.Booster, model: dict[str, Any], margin: Float32) -> Float32:
@@ -231,7 +231,7 @@ class Growing:
         return [self._further(number, model) for number, model in enumerate(models)]
 
     def _further(self, index: int, model: dict[str, Any]) -> Head:
-        text = json.dumps(model).encode()
+        text = xgboost_text.write(model)
         booster = xgb.Booster({"nthread": self.settings.threads})
         booster.load_model(bytearray(text))
         if booster.num_features() != self.parts[0].vectors.shape[1]:

@@ -5,13 +5,13 @@ The file keeps of a model what the library needs to load it again, numbers with 
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from schemas.frames import Float32
 
@@ -26,13 +26,24 @@ def name(index: int) -> str:
 def join(models: Sequence[dict[str, Any]]) -> bytes:
     """Write all heads into one file."""
     heads = {name(number): model for number, model in enumerate(models)}
-    return json.dumps({"format": _FORMAT, "heads": heads}, separators=(",", ":")).encode()
+    return orjson.dumps({"format": _FORMAT, "heads": heads})
 
 
 def split(native: bytes) -> list[dict[str, Any]]:
     """Read all heads of a file."""
-    heads = json.loads(native)["heads"]
+    heads = orjson.loads(native)["heads"]
     return [heads[name(number)] for number in range(len(heads))]
+
+
+def read(model: bytes) -> dict[str, Any]:
+    """Read what the library wrote of one model."""
+    found: dict[str, Any] = orjson.loads(model)
+    return found
+
+
+def write(model: dict[str, Any]) -> bytes:
+    """Write one model for the library to load."""
+    return orjson.dumps(model)
 
 
 def trees(model: dict[str, Any]) -> list[dict[str, Any]]:
