@@ -62,8 +62,8 @@ class DriftSettings(Section):
     )
     widen_by: Annotated[float, Field(ge=1, le=10)] = Field(
         1.5,
-        description="widen: factor on the intervals of a drifted model, and on those that outcomes have come to"
-        " miss too often.",
+        description="widen: factor on the intervals of a drifted model, and on those that outcomes have come"
+        " to miss too often.",
     )
     gap_error_rate: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         0.05,
