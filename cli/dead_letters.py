@@ -12,10 +12,16 @@ import typer
 from psycopg.rows import dict_row
 
 from cli.answer import give_json, say, show_table
+from cli.commands import HELP_OPTIONS
 from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 from db.repositories import dead_letters
 
-app = typer.Typer(help="List input that was refused, or have it tried again.", no_args_is_help=True)
+app = typer.Typer(
+    help="List input that was refused, or have it tried again.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings=HELP_OPTIONS,
+)
 
 _SHOWN_RAW_BYTES = 200
 # A letter that was asked for again has the time `infinity` until the feed has read it anew.

@@ -12,28 +12,8 @@ import psycopg
 import typer
 from typer._click.exceptions import ClickException
 
-from cli import (
-    backfill,
-    bench,
-    check_features,
-    dead_letters,
-    doctor,
-    down,
-    dsn,
-    evaluate,
-    explain,
-    fingerprint,
-    migrate,
-    models,
-    recover,
-    replay,
-    report,
-    rollback,
-    sql,
-    status,
-    up,
-)
 from cli.answer import give_json, progress, say
+from cli.commands import HELP_OPTIONS, Commands
 from config.errors import EX_CONFIG, ConfigurationError
 from config.redaction import redact
 from db.migrate import NewerDatabaseError
@@ -45,10 +25,11 @@ from runtime.stack import StackError
 
 app = typer.Typer(
     name="tidecast",
+    cls=Commands,
     help="Live candles in, forecasts and simulated trades out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
 
 
@@ -66,26 +47,6 @@ def _any_command(
 ) -> None:
     """Live candles in, forecasts and simulated trades out."""
 
-
-app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("status")(status.status)
-app.command("doctor")(doctor.doctor)
-app.command("replay")(replay.replay)
-app.command("recover")(recover.recover)
-app.command("evaluate")(evaluate.evaluate)
-app.command("sql")(sql.sql)
-app.command("dsn")(dsn.dsn)
-app.command("explain")(explain.explain)
-app.command("models")(models.models)
-app.command("rollback")(rollback.rollback)
-app.command("fingerprint")(fingerprint.fingerprint)
-app.command("migrate")(migrate.migrate)
-app.command("backfill")(backfill.backfill)
-app.command("bench")(bench.bench)
-app.command("check-features")(check_features.check_features)
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(report.app, name="report")
 
 #: Errors whose message says all that the user needs; anything else is a defect and shows its trace.
 _EXPECTED = (
