@@ -11,6 +11,8 @@ PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
 PYTEST_ARGUMENTS ?=
+# Each file of tests goes to one of so many processes, which has servers of its own.
+PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint clean
@@ -27,7 +29,8 @@ run: $(STAMP) ## start everything in the foreground; Ctrl-C ends it
 	@exec $(PYTHON) -m cli.main up --dir "$(FOLDER)" --exchange "$(EXCHANGE)" --speed "$(SPEED)" $(if $(CONFIG),--config "$(CONFIG)")
 
 test: $(DEV_STAMP) ## install what testing needs and run the whole suite
-	$(PYTHON) -m pytest $(PYTEST_ARGUMENTS)
+	@# One thread of arithmetic each: more would only wait for one another.
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
 lint: $(DEV_STAMP) ## ruff, mypy (strict), import-linter
 	$(PYTHON) -m ruff check .
