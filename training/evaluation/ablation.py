@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from domain.models.serving import ServedModel
-from schemas.frames import MINUTE_MS, Float32, Float64, Int64
+from schemas.frames import MINUTE_MS, Bool, Float32, Float64, Int64
 from training.evaluation.history import History
 from training.evaluation.schedule import Due, Policy, TooShortError, due_points
 from training.evaluation.scoring import outcomes_pct
@@ -160,10 +160,10 @@ async def ablate(
     """
     check_step(step_minutes, horizons)
     begun_s = time.monotonic()
-    points = _points(history, recording)
+    points = weekly_points(history, recording)
     actual = outcomes_pct(history, horizons)
     scored = [
-        _scored(history, actual, due, following, plan, step_minutes)
+        scored_rows(history, actual, due, following, plan, step_minutes)
         for due, following in zip(points, [*points[1:], None], strict=True)
     ]
     if not sum(map(len, scored)):
@@ -271,7 +271,14 @@ def fit_and_ask(
     return answers.predicted_pct[:, order], answers.probability_up[:, order], True
 
 
-def _points(history: History, recording: str) -> list[Due]:
+def weekly_points(history: History, recording: str) -> list[Due]:
+    """List when models are trained: at the end of the first week, and at every weekly point behind it.
+
+    Raises
+    ------
+    TooShortError
+        If the recording is shorter than that.
+    """
     policy = Policy(
         window_minutes=FIRST_MINUTES, every_minutes=_WEEK_MINUTES, groups=(history.frame.symbols,)
     )
@@ -284,11 +291,13 @@ def _points(history: History, recording: str) -> list[Due]:
         ) from error
 
 
-def _kept(history: History, step_minutes: int) -> Any:
-    return (history.frame.open_time_ms // MINUTE_MS) % step_minutes == 0
+def kept_minutes(open_time_ms: Int64, step_minutes: int) -> Bool:
+    """Tell which minutes are learned from and scored."""
+    kept: Bool = (open_time_ms // MINUTE_MS) % step_minutes == 0
+    return kept
 
 
-def _scored(
+def scored_rows(
     history: History,
     actual: Float64,
     due: Due,
@@ -302,14 +311,22 @@ def _scored(
     chosen = times >= due.train_at_ms + delay_ms
     if following is not None:
         chosen &= times < following.train_at_ms + delay_ms
-    chosen &= _kept(history, step_minutes) & history.frame.is_complete & np.isfinite(actual).any(axis=1)
+    chosen &= (
+        kept_minutes(history.frame.open_time_ms, step_minutes)
+        & history.frame.is_complete
+        & np.isfinite(actual).any(axis=1)
+    )
     return np.flatnonzero(chosen)
 
 
 def _save(folder: Path, history: History, due: Due, scored: Int64, step_minutes: int) -> None:
     """Write what is known at a point, and the vectors that its models are asked about."""
     frame = history.frame
-    known = frame.rows(np.flatnonzero((frame.open_time_ms <= due.train_at_ms) & _kept(history, step_minutes)))
+    known = frame.rows(
+        np.flatnonzero(
+            (frame.open_time_ms <= due.train_at_ms) & kept_minutes(history.frame.open_time_ms, step_minutes)
+        )
+    )
     save_rows(
         folder,
         vectors=known.vector,

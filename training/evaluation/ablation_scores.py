@@ -2,7 +2,8 @@
 
 Worth is a difference of skills, in percentage points: how much more of the no-change forecast's squared error
 (or of a coin's log loss) the model with all features takes away than the one without the group. The rows are
-paired and drawn together in blocks of minutes, because outcomes overlap and symbols move together.
+paired and drawn together in blocks of minutes, because outcomes overlap and symbols move together. Any two
+models that spoke about the same rows can be compared so.
 
 One page holds many comparisons, so some look remarkable by chance alone. The verdicts therefore hold all
 p-values of the page against Holm's (1979) steps: the chance of *any* wrong verdict stays below 5 %, however
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from scipy.special import stdtr
@@ -34,16 +35,50 @@ HELPS, HURTS, UNKNOWN = "helps", "hurts", "no evidence"
 _SUREST = 1e-6
 
 
+class Spoken(Protocol):
+    """What several models said about the same rows of a recording, and what became of them."""
+
+    @property
+    def recording(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Minutes ahead, in the order of the columns."""
+        ...
+
+    @property
+    def open_time_ms(self) -> Int64:
+        """Shape (rows,)."""
+        ...
+
+    @property
+    def actual_pct(self) -> Float64:
+        """Shape (rows, horizons); NaN where it is not known."""
+        ...
+
+    @property
+    def predicted_pct(self) -> Mapping[str, Float64]:
+        """By model, of the same shape."""
+        ...
+
+    @property
+    def probability_up(self) -> Mapping[str, Float64]:
+        """By model, of the same shape."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worth:
-    """What one group is worth at one horizon of one recording.
+class Contrast:
+    """How much more skill one model had than another, at one horizon of one recording.
 
     Attributes
     ----------
     worth
-        Skill with all features less skill without the group, percentage points, with its 95 % interval.
+        Skill of the one less skill of the other, percentage points, with its 95 % interval.
     p_value
-        Two-sided, of no worth at all; 1 where it cannot be told.
+        Two-sided, of no difference at all; 1 where it cannot be told.
     adjusted_p
         After all that the page compares.
     verdict
@@ -51,8 +86,6 @@ class Worth:
     """
 
     recording: str
-    group: str
-    features: int
     horizon: int
     loss: Loss
     worth: Interval
@@ -67,8 +100,16 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worth(Contrast):
+    """What one group, of so many features, is worth: the model with all features against one without it."""
+
+    group: str
+    features: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """How good the model with all features is at one horizon: skill in percent, with 95 % intervals."""
+    """How good a model is at one horizon: skill in percent, with 95 % intervals."""
 
     recording: str
     horizon: int
@@ -77,47 +118,56 @@ class Level:
     log_loss: Interval
 
 
+class Difference(NamedTuple):
+    """Of two skills, in percentage points, and the p-value of there being none."""
+
+    worth: Interval
+    p_value: float
+
+
+_Spoken = TypeVar("_Spoken", bound=Spoken)
+_Contrast = TypeVar("_Contrast", bound=Contrast)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
     """Losses of paired rows: shape (rows,), and what their sums are shares of."""
 
-    with_all: Float64
-    without: Float64
+    model: Float64
+    against: Float64
     reference: Float64
     open_time_ms: Int64
 
 
 def levels(ablated: Sequence[Ablated], *, seed: int) -> list[Level]:
     """Measure the skill of the model with all features, by recording and horizon."""
-    found = []
-    for each in ablated:
-        for horizon in each.horizons:
-            losses = {loss: _rows(each, FULL, horizon, loss) for loss in LOSSES}
-            found.append(
-                Level(
-                    recording=each.recording,
-                    horizon=horizon,
-                    rows=len(losses["squared error"].reference),
-                    squared_error=_skill(losses["squared error"], horizon, seed),
-                    log_loss=_skill(losses["log loss"], horizon, seed),
-                )
-            )
-    return found
+    return [level(each, FULL, horizon, seed=seed) for each in ablated for horizon in each.horizons]
+
+
+def level(each: Spoken, model: str, horizon: int, *, seed: int) -> Level:
+    """Measure the skill of one model at one horizon."""
+    losses = {loss: _rows(each, model, model, horizon, loss) for loss in LOSSES}
+    return Level(
+        recording=each.recording,
+        horizon=horizon,
+        rows=len(losses["squared error"].reference),
+        squared_error=_skill(losses["squared error"], horizon, seed),
+        log_loss=_skill(losses["log loss"], horizon, seed),
+    )
 
 
 def worths(ablated: Sequence[Ablated], *, seed: int) -> list[Worth]:
     """Measure what every group is worth, on each recording and on all together, and judge all at once."""
     found: list[Worth] = []
-    recordings: list[tuple[str, list[Ablated]]] = [(each.recording, [each]) for each in ablated]
-    if len(ablated) > 1:
-        recordings.insert(0, (POOLED, list(ablated)))
-    for name, members in recordings:
+    for name, members in with_all_together(ablated):
         for variant, features in members[0].hidden.items():
             if variant == FULL:
                 continue
             for horizon in members[0].horizons:
                 for loss in LOSSES:
-                    rows = _pooled([_rows(each, variant, horizon, loss) for each in members])
+                    worth, p_value = difference(
+                        members, model=FULL, against=variant, horizon=horizon, loss=loss, seed=seed
+                    )
                     found.append(
                         Worth(
                             recording=name,
@@ -125,16 +175,30 @@ def worths(ablated: Sequence[Ablated], *, seed: int) -> list[Worth]:
                             features=features,
                             horizon=horizon,
                             loss=loss,
-                            worth=_difference(rows, horizon, seed),
-                            p_value=_p_value(rows, horizon),
+                            worth=worth,
+                            p_value=p_value,
                         )
                     )
     return judged(found)
 
 
-def judged(found: Sequence[Worth], *, error: float = FAMILY_WISE_ERROR) -> list[Worth]:
+def with_all_together(spoken: Sequence[_Spoken]) -> list[tuple[str, list[_Spoken]]]:
+    """List recordings by name, and before them all together where there are several."""
+    alone = [(each.recording, [each]) for each in spoken]
+    return [(POOLED, list(spoken)), *alone] if len(spoken) > 1 else alone
+
+
+def difference(
+    members: Sequence[Spoken], *, model: str, against: str, horizon: int, loss: Loss, seed: int
+) -> Difference:
+    """Measure how much more skill a model had than another, on the recordings together."""
+    rows = _pooled([_rows(each, model, against, horizon, loss) for each in members])
+    return Difference(_difference(rows, horizon, seed), _p_value(rows, horizon))
+
+
+def judged(found: Sequence[_Contrast], *, error: float = FAMILY_WISE_ERROR) -> list[_Contrast]:
     """Give every comparison its verdict, in the order given, by Holm's steps over all of them."""
-    answer: dict[int, Worth] = {}
+    answer: dict[int, _Contrast] = {}
     highest = 0.0
     for step, place in enumerate(sorted(range(len(found)), key=lambda at: found[at].p_value)):
         each = found[place]
@@ -146,38 +210,32 @@ def judged(found: Sequence[Worth], *, error: float = FAMILY_WISE_ERROR) -> list[
     return [answer[place] for place in range(len(found))]
 
 
-def _rows(each: Ablated, variant: str, horizon: int, loss: Loss) -> _Rows:
+def _rows(each: Spoken, model: str, against: str, horizon: int, loss: Loss) -> _Rows:
     column = each.horizons.index(horizon)
     actual = each.actual_pct[:, column]
     if loss == "squared error":
         chosen = np.isfinite(actual)
         went = actual[chosen]
-        losses = [(went - said[chosen, column]) ** 2 for said in _both(each.predicted_pct, variant)]
+        losses = [(went - each.predicted_pct[name][chosen, column]) ** 2 for name in (model, against)]
         reference = went**2
     else:
         chosen = np.isfinite(actual) & (actual != 0.0)
         rose = actual[chosen] > 0.0
-        given = [
-            np.where(rose, said[chosen, column], 1.0 - said[chosen, column])
-            for said in _both(each.probability_up, variant)
-        ]
+        said = [each.probability_up[name][chosen, column] for name in (model, against)]
+        given = [np.where(rose, up, 1.0 - up) for up in said]
         losses = [-np.log(np.clip(probability, _SUREST, 1.0)) for probability in given]
         reference = np.full(int(chosen.sum()), math.log(2.0))
     return _Rows(
-        with_all=losses[0], without=losses[1], reference=reference, open_time_ms=each.open_time_ms[chosen]
+        model=losses[0], against=losses[1], reference=reference, open_time_ms=each.open_time_ms[chosen]
     )
-
-
-def _both(said: Mapping[str, Float64], variant: str) -> tuple[Float64, Float64]:
-    return said[FULL], said[variant]
 
 
 def _pooled(parts: Sequence[_Rows]) -> _Rows:
     """Put recordings together so that each weighs by its rows, not by how wild its market was."""
     scales = [float(np.mean(part.reference)) for part in parts]
     return _Rows(
-        with_all=np.concatenate([part.with_all / scale for part, scale in zip(parts, scales, strict=True)]),
-        without=np.concatenate([part.without / scale for part, scale in zip(parts, scales, strict=True)]),
+        model=np.concatenate([part.model / scale for part, scale in zip(parts, scales, strict=True)]),
+        against=np.concatenate([part.against / scale for part, scale in zip(parts, scales, strict=True)]),
         reference=np.concatenate([part.reference / scale for part, scale in zip(parts, scales, strict=True)]),
         open_time_ms=np.concatenate([part.open_time_ms for part in parts]),
     )
@@ -186,7 +244,7 @@ def _pooled(parts: Sequence[_Rows]) -> _Rows:
 def _difference(rows: _Rows, horizon: int, seed: int) -> Interval:
     return _percent(
         ratio_interval(
-            numerator=rows.without - rows.with_all,
+            numerator=rows.against - rows.model,
             denominator=rows.reference,
             open_time_ms=rows.open_time_ms,
             horizon_minutes=horizon,
@@ -198,7 +256,7 @@ def _difference(rows: _Rows, horizon: int, seed: int) -> Interval:
 def _skill(rows: _Rows, horizon: int, seed: int) -> Interval:
     return _percent(
         ratio_interval(
-            numerator=rows.reference - rows.with_all,
+            numerator=rows.reference - rows.model,
             denominator=rows.reference,
             open_time_ms=rows.open_time_ms,
             horizon_minutes=horizon,
@@ -209,8 +267,8 @@ def _skill(rows: _Rows, horizon: int, seed: int) -> Interval:
 
 def _p_value(rows: _Rows, horizon: int) -> float:
     """Test against no difference (Diebold and Mariano 1995), with the standard error of blocks of minutes."""
-    difference = rows.without - rows.with_all
-    sums = minute_sums(columns=difference, open_time_ms=rows.open_time_ms, horizon_minutes=horizon)
+    gained = rows.against - rows.model
+    sums = minute_sums(columns=gained, open_time_ms=rows.open_time_ms, horizon_minutes=horizon)
     error = standard_error_of_mean(sums)
     if not (math.isfinite(error) and error > 0.0):
         return 1.0
