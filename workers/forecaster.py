@@ -12,6 +12,7 @@ from functools import partial
 from db.repositories import deployment
 from domain.partitioning import owned_symbols
 from pipeline.forecast_stage import ForecastStage
+from runtime.alerts import AlertObserver
 from runtime.drift_wiring import coverage_settings
 from runtime.worker import Tasks, Worker, main
 from schemas.frames import PredictionFrame
@@ -20,7 +21,7 @@ SERVICE = "forecaster"
 
 
 async def build(worker: Worker) -> Tasks:
-    """Tell the view how confidence decays, and wire one runner per partition."""
+    """Tell the view how confidence decays, and wire one runner per partition and the webhook."""
     settings = worker.settings
     connection = await worker.connect()
     try:
@@ -38,15 +39,19 @@ async def build(worker: Worker) -> Tasks:
             coverage=coverage_settings(settings, partition),
         )
 
+    alerts = AlertObserver(worker)
     runners = [
         worker.runner(
             partition,
             partial(make_stage, partition),
             worker.source("predictions", partition, PredictionFrame),
+            observer=alerts,
         )
         for partition in worker.partitions
     ]
-    return {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
+    tasks = {f"partition {runner.partition}": runner.run(worker.stop) for runner in runners}
+    tasks["webhook"] = alerts.post()
+    return tasks
 
 
 if __name__ == "__main__":

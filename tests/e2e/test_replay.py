@@ -75,6 +75,17 @@ def test_whatever_is_killed_during_a_replay_the_tables_hold_the_same_rows(
         assert launcher.returncode == 0, out
     assert sum(killer.kills.values()) >= 6, killer.kills
     assert replays.tidecast("fingerprint", "--dir", tmp_path / "dir") == undisturbed["digests"]
+    # What drift detectors say is of the symbols of a partition, so no fingerprint tells it.
+    looks = (
+        "SELECT at, symbol, kind, subject, forecast_horizon, value, drifted, reaction, train_at"
+        ' FROM "driftChecks" ORDER BY at, symbol, kind, subject, forecast_horizon'
+    )
+    disturbed, before = (
+        replays.tidecast("sql", "--dir", folder, looks)["rows"]
+        for folder in (tmp_path / "dir", undisturbed["dir"])
+    )
+    assert any(row[2] == "coverage" for row in before)
+    assert disturbed == before
 
 
 @pytest.mark.slow
