@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,24 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.answer import give_json, progress, say, show_table
-from cli.evaluate import candles_of, history_of, recorded_at
+from cli.answer import give_json, say, show_table
 from cli.folder import ConfigOption, JsonOption, settings_for_start
-from cli.replay import FAMILIAR
 from cli.report_ablation_page import BEGIN, as_markdown, put_into
-from config.ml_config import Settings
-from domain.features.schema import GROUPS, schema_hash
-from exchanges.recording import BadRecordingError, recorded_files
-from runtime.compute import ComputePool
-from runtime.feature_wiring import periods_of
-from training.evaluation.ablation import Ablated, Tell, ablate, check_step, variants_of
+from cli.report_recorded import Recorded, check_page, on_recording
+from domain.features.schema import GROUPS
+from training.evaluation.ablation import Ablated, ablate, variants_of
 from training.evaluation.ablation_scores import Level, Worth, levels, worths
-from training.evaluation.schedule import TooShortError
-from training.settings import plan_of
 
 #: Groups that are also hidden together: all views of longer bars and of other symbols at once.
 TOGETHER = (("time frames", "cross-market"),)
-_SAY_EVERY_S = 10.0
 
 
 def ablation(
@@ -49,9 +38,19 @@ def ablation(
     as_json: JsonOption = False,
 ) -> None:
     """Retrain without each group of features, and compare with all features on the same minutes."""
-    _check_page(into)
+    check_page(into, BEGIN)
     begun_s = time.monotonic()
-    found = [_one(path, step, config, as_json) for path in paths]
+    found = [
+        on_recording(
+            path,
+            lambda recorded: _ablated(recorded, step),
+            word="ablation",
+            step=step,
+            config=config,
+            as_json=as_json,
+        )
+        for path in paths
+    ]
     settings = settings_for_start(config, {})
     measured, worth = levels(found, seed=settings.training.seed), worths(found, seed=settings.training.seed)
     seconds = time.monotonic() - begun_s
@@ -63,70 +62,19 @@ def ablation(
         _show(measured, worth, seconds)
 
 
-def _check_page(into: Path | None) -> None:
-    if into is None:
-        return
-    if not into.is_file():
-        raise OSError(f"--into {into}: there is no such page; it needs a line {BEGIN}")
-    if BEGIN not in into.read_text(encoding="utf-8"):
-        raise OSError(f"--into {into}: has no line {BEGIN} to put the tables behind")
-
-
-def _one(path: Path, step: int, config: Path | None, as_json: bool) -> Ablated:
-    try:
-        recorded = recorded_files(path)
-        familiar = [symbol for symbol in FAMILIAR if symbol in recorded]
-        chosen = familiar + sorted(set(recorded) - set(familiar))
-        settings = settings_for_start(config, recorded_at(path, chosen))
-        check_step(step, settings.training.forecast_horizons)
-        return asyncio.run(_ablated(path.resolve().name, settings, step))
-    except (BadRecordingError, TooShortError) as error:
-        raise OSError(str(error)) from error
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--step") from error
-    except asyncio.CancelledError:
-        told = "stopped; nothing is left behind, the same command begins anew"
-        if as_json:
-            give_json({"error": told, "exit_code": 130})
-        progress.print(told, markup=False)
-        raise typer.Exit(130) from None
-
-
-async def _ablated(name: str, settings: Settings, step: int) -> Ablated:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
-    progress.print(f"{name}: indicators and vectors", markup=False)
-    history = await asyncio.to_thread(history_of, settings, candles_of(settings), lambda _: None)
-    plan = plan_of(settings, schema_hash=schema_hash(periods_of(settings)))
+async def _ablated(recorded: Recorded, step: int) -> Ablated:
     groups = {name: [feature.name for feature in features] for name, features in GROUPS.items()}
-    with tempfile.TemporaryDirectory(prefix="tidecast-ablation-") as scratch:
-        async with ComputePool(max_workers=settings.system.max_concurrent_workers) as compute:
-            return await ablate(
-                history,
-                recording=name,
-                plan=plan,
-                horizons=tuple(settings.training.forecast_horizons),
-                variants=variants_of(groups, TOGETHER),
-                step_minutes=step,
-                compute=compute,
-                scratch=Path(scratch),
-                tell=_teller(),
-            )
-
-
-def _teller() -> Tell:
-    said_s = time.monotonic()
-
-    def tell(done: float, text: str) -> None:
-        nonlocal said_s
-        if time.monotonic() - said_s > _SAY_EVERY_S:
-            said_s = time.monotonic()
-            progress.print(f"ablation {100 * done:5.1f}%  {text}", markup=False)
-
-    return tell
+    return await ablate(
+        recorded.history,
+        recording=recorded.name,
+        plan=recorded.plan,
+        horizons=recorded.horizons,
+        variants=variants_of(groups, TOGETHER),
+        step_minutes=step,
+        compute=recorded.compute,
+        scratch=recorded.scratch,
+        tell=recorded.tell,
+    )
 
 
 def _answer(

@@ -13,6 +13,7 @@ from training.evaluation.ablation_scores import (
     HURTS,
     LOSSES,
     POOLED,
+    Contrast,
     Level,
     Worth,
 )
@@ -60,7 +61,7 @@ def _runs(found: Sequence[Ablated], step_minutes: int, seconds: float) -> str:
         (
             f"`{each.recording}`",
             " ".join(symbol.removesuffix("USDT") for symbol in each.symbols),
-            f"{_day(each.span_ms[0])} to {_day(each.span_ms[1])}",
+            f"{day(each.span_ms[0])} to {day(each.span_ms[1])}",
             f"{len(each.open_time_ms):,}",
             str(each.trainings),
             str(each.without_model),
@@ -71,7 +72,7 @@ def _runs(found: Sequence[Ablated], step_minutes: int, seconds: float) -> str:
     tail = (
         f"One minute in {step_minutes} was learned from and scored; {seconds / 60:.0f} minutes of computing."
     )
-    return f"### What was run\n\n{_table(head, rows)}\n\n{tail}"
+    return f"### What was run\n\n{table(head, rows)}\n\n{tail}"
 
 
 def _levels(measured: Sequence[Level]) -> str:
@@ -80,20 +81,20 @@ def _levels(measured: Sequence[Level]) -> str:
             f"`{each.recording}`",
             str(each.horizon),
             f"{each.rows:,}",
-            _with_interval(each.squared_error),
-            _with_interval(each.log_loss),
+            with_interval(each.squared_error),
+            with_interval(each.log_loss),
         )
         for each in measured
     ]
     head = ("recording", "minutes ahead", "rows", "skill, %", "log loss skill, %")
-    return f"### The model with all features\n\n{_table(head, rows)}"
+    return f"### The model with all features\n\n{table(head, rows)}"
 
 
 def _in_short(worth: Sequence[Worth]) -> str:
     real = [each for each in worth if each.group != RESEEDED]
     placebo = [each for each in worth if each.group == RESEEDED]
     verdicts = [each for each in worth if each.verdict in (HELPS, HURTS)]
-    told = [f"{_named(each)} **{each.verdict}** ({_with_interval(each.worth)})" for each in verdicts]
+    told = [f"{_named(each)} **{each.verdict}** ({with_interval(each.worth)})" for each in verdicts]
     lines = [
         f"- {len(worth)} comparisons. After correcting for all of them, {len(verdicts)} say anything"
         + (":" if told else "."),
@@ -120,7 +121,7 @@ def _worths(name: str, worth: Sequence[Worth]) -> str:
     for group, features in groups:
         for horizon in horizons:
             both = [by_place[group, horizon, loss] for loss in LOSSES]
-            cells = [text for each in both for text in (_marked(each), each.verdict)]
+            cells = [text for each in both for text in (marked(each), each.verdict)]
             rows.append((group, str(features), str(horizon), *cells))
     head = (
         "hidden",
@@ -132,22 +133,26 @@ def _worths(name: str, worth: Sequence[Worth]) -> str:
         "verdict",
     )
     title = "All recordings together" if name == POOLED else f"`{name}`"
-    return f"### {title}\n\n{_table(head, rows)}"
+    return f"### {title}\n\n{table(head, rows)}"
 
 
-def _marked(each: Worth) -> str:
-    return _with_interval(each.worth) + ("¹" if each.stands_out else "")
+def marked(each: Contrast) -> str:
+    """Write what a comparison found, marked where its own interval leaves out 0."""
+    return with_interval(each.worth) + ("¹" if each.stands_out else "")
 
 
-def _with_interval(interval: Interval) -> str:
+def with_interval(interval: Interval) -> str:
+    """Write an estimate with its bounds."""
     return f"{interval.estimate:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
 
 
-def _day(time_ms: int) -> str:
+def day(time_ms: int) -> str:
+    """Write the day of a time, UTC."""
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table of Markdown."""
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     lines.insert(1, "|" + "---|" * len(head))
     return "\n".join(lines)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class Tried:
 
     Attributes
     ----------
-    recording, family, symbols
+    recording, family, settings, symbols
         Of what.
     span_ms
         First and last minute that is scored.
@@ -92,6 +93,7 @@ class Tried:
 
     recording: str
     family: str
+    settings: Mapping[str, Any]
     symbols: tuple[str, ...]
     horizons: tuple[int, ...]
     span_ms: tuple[int, int]
@@ -201,6 +203,7 @@ async def try_modes(
     return Tried(
         recording=recording,
         family=family,
+        settings=plan.family_settings.get(family, {}),
         symbols=history.frame.symbols,
         horizons=horizons,
         span_ms=(int(times[0]), int(times[-1])),

@@ -1,0 +1,156 @@
+"""What the reports that retrain over recordings share: reading one, processes, progress, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from cli.answer import give_json, progress
+from cli.evaluate import candles_of, history_of, recorded_at
+from cli.folder import settings_for_start
+from cli.replay import FAMILIAR
+from config.ml_config import Settings
+from domain.features.schema import schema_hash
+from exchanges.recording import BadRecordingError, recorded_files
+from runtime.compute import ComputePool
+from runtime.feature_wiring import periods_of
+from training.evaluation.ablation import Tell, check_step
+from training.evaluation.history import History
+from training.evaluation.schedule import TooShortError
+from training.settings import TrainingPlan, plan_of
+
+_SAY_EVERY_S = 10.0
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A recording that is ready to be learned from.
+
+    Attributes
+    ----------
+    name, history
+        The recording and all its vectors.
+    plan, horizons
+        What is trained.
+    compute, scratch, tell
+        Where trainings are done, a folder for their rows, and who is told of progress.
+    """
+
+    name: str
+    history: History
+    plan: TrainingPlan
+    horizons: tuple[int, ...]
+    compute: ComputePool
+    scratch: Path
+    tell: Tell
+
+
+def on_recording(
+    path: Path,
+    work: Callable[[Recorded], Awaitable[_Found]],
+    *,
+    word: str,
+    step: int,
+    config: Path | None,
+    as_json: bool,
+) -> _Found:
+    """Do some work on a recording; its processes and files are gone then, also when it is stopped.
+
+    Parameters
+    ----------
+    word
+        What the work is called in lines of progress.
+    step
+        Of so many minutes one is learned from.
+
+    Raises
+    ------
+    OSError
+        If the recording cannot be read, or is too short.
+    typer.Exit
+        With code 130 if it is asked to stop.
+    """
+    try:
+        recorded = recorded_files(path)
+        familiar = [symbol for symbol in FAMILIAR if symbol in recorded]
+        chosen = familiar + sorted(set(recorded) - set(familiar))
+        settings = settings_for_start(config, recorded_at(path, chosen))
+        _check_step(step, settings)
+        return asyncio.run(_worked(path.resolve().name, settings, word, work))
+    except (BadRecordingError, TooShortError) as error:
+        raise OSError(str(error)) from error
+    except asyncio.CancelledError:
+        told = "stopped; nothing is left behind, the same command begins anew"
+        if as_json:
+            give_json({"error": told, "exit_code": 130})
+        progress.print(told, markup=False)
+        raise typer.Exit(130) from None
+
+
+def check_page(into: Path | None, begin: str) -> None:
+    """Say before the work that the tables could not be put into a page after it.
+
+    Raises
+    ------
+    OSError
+        If there is no such page, or it has no place for them.
+    """
+    if into is None:
+        return
+    if not into.is_file():
+        raise OSError(f"--into {into}: there is no such page; it needs a line {begin}")
+    if begin not in into.read_text(encoding="utf-8"):
+        raise OSError(f"--into {into}: has no line {begin} to put the tables behind")
+
+
+def _check_step(step: int, settings: Settings) -> None:
+    try:
+        check_step(step, settings.training.forecast_horizons)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--step") from error
+
+
+async def _worked(
+    name: str, settings: Settings, word: str, work: Callable[[Recorded], Awaitable[_Found]]
+) -> _Found:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    progress.print(f"{name}: indicators and vectors", markup=False)
+    history = await asyncio.to_thread(history_of, settings, candles_of(settings), lambda _: None)
+    with tempfile.TemporaryDirectory(prefix=f"tidecast-{word}-") as scratch:
+        async with ComputePool(max_workers=settings.system.max_concurrent_workers) as compute:
+            return await work(
+                Recorded(
+                    name=name,
+                    history=history,
+                    plan=plan_of(settings, schema_hash=schema_hash(periods_of(settings))),
+                    horizons=tuple(settings.training.forecast_horizons),
+                    compute=compute,
+                    scratch=Path(scratch),
+                    tell=_teller(word),
+                )
+            )
+
+
+def _teller(word: str) -> Tell:
+    said_s = time.monotonic()
+
+    def tell(done: float, text: str) -> None:
+        nonlocal said_s
+        if time.monotonic() - said_s > _SAY_EVERY_S:
+            said_s = time.monotonic()
+            progress.print(f"{word} {100 * done:5.1f}%  {text}", markup=False)
+
+    return tell
