@@ -167,8 +167,17 @@ class FitResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """The rows of a training, each part later than the one before, with a purge between."""
+class Parts:
+    """The rows of a training, each part later than the one before, with a purge between.
+
+    Attributes
+    ----------
+    learn, stop, calibrate
+        Rows to learn from, to stop early by, and to calibrate by; the last two are the same while the history
+        is short.
+    validation
+        Rows that nothing looks at before the model is finished.
+    """
 
     learn: TrainingRows
     stop: TrainingRows
@@ -177,6 +186,7 @@ class _Parts:
 
     @property
     def known(self) -> int:
+        """How many rows a model knows."""
         shared = self.calibrate is self.stop
         return len(self.learn) + len(self.stop) + (0 if shared else len(self.calibrate))
 
@@ -192,7 +202,7 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     started = time.monotonic()
     family = families.load(request.family)
     family.check_settings(request.settings)
-    parts = _parts(request)
+    parts = parts_of(request)
     progress(0.05, f"{parts.known} rows to learn from, {len(parts.validation)} to validate on")
     result: dict[str, Any] = {
         "training_rows": parts.known,
@@ -228,8 +238,15 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, **result)
 
 
-def _parts(request: FitRequest) -> _Parts:
-    rows, usable = _labelled(request)
+def parts_of(request: FitRequest) -> Parts:
+    """Read the rows of a training and split them.
+
+    Raises
+    ------
+    BadTrainingDataError, TooFewRowsError
+        If they cannot be learned from.
+    """
+    rows, usable = labelled(request)
     splitter = WalkForward(
         horizon_minutes=max(request.horizons),
         embargo_minutes=request.embargo_minutes,
@@ -249,7 +266,7 @@ def _parts(request: FitRequest) -> _Parts:
     shown = _with_hidden(rows, hidden)
     # the vectors are copied once, here: they are most of the memory of a training
     taken = [shown.take(learn), shown.take(stop)]
-    parts = _Parts(
+    parts = Parts(
         learn=taken[0],
         stop=taken[1],
         calibrate=taken[1] if stop is calibrate else rows.take(calibrate),
@@ -272,7 +289,7 @@ def _with_hidden(rows: TrainingRows, hidden: list[int]) -> TrainingRows:
     )
 
 
-def _check_parts(request: FitRequest, parts: _Parts) -> None:
+def _check_parts(request: FitRequest, parts: Parts) -> None:
     everything = frozenset(request.feature_names)
     hidden = unproven_cycles(request.feature_names, parts.learn.open_time_ms)
     missing = _may_be_missing(request, parts.learn.open_time_ms)
@@ -298,7 +315,7 @@ def unproven_cycles(feature_names: Sequence[str], open_time_ms: Int64) -> list[i
     return [column for column, name in enumerate(feature_names) if name.startswith(short)] if short else []
 
 
-def _labelled(request: FitRequest) -> tuple[TrainingRows, Int64]:
+def labelled(request: FitRequest) -> tuple[TrainingRows, Int64]:
     """Give all rows with what became of them, and where those are that can be learned from."""
     folder = Path(request.folder)
     columns = {
@@ -359,7 +376,7 @@ def _by_horizon(request: FitRequest, rows: TrainingRows) -> Iterator[tuple[int, 
         yield horizon, rows.of_horizon(column)
 
 
-def _checked(request: FitRequest, fitted: Fitted, parts: _Parts) -> TrainedModel:
+def _checked(request: FitRequest, fitted: Fitted, parts: Parts) -> TrainedModel:
     family = families.load(request.family)
     card = ModelCard(
         family=request.family,

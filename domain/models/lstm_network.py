@@ -136,6 +136,7 @@ def repeatable(*, device: str, threads: int) -> Iterator[None]:
         torch.get_num_threads(),
         torch.get_deterministic_debug_mode(),
         torch.backends.mkldnn.enabled,
+        torch.utils.deterministic.fill_uninitialized_memory,
     )
     variables = {name: os.environ.get(name) for name in _WORKSPACE} if device == "cuda" else {}
     with ExitStack() as stack:
@@ -152,12 +153,15 @@ def repeatable(*, device: str, threads: int) -> Iterator[None]:
         # not by use_deterministic_algorithms, which loads a compiler for seconds
         torch.set_deterministic_debug_mode("error")
         torch.backends.mkldnn.enabled = False
+        # fresh memory is written before it is read
+        torch.utils.deterministic.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.set_num_threads(before[0])
             torch.set_deterministic_debug_mode(before[1])
             torch.backends.mkldnn.enabled = before[2]
+            torch.utils.deterministic.fill_uninitialized_memory = before[3]
             for name, value in variables.items():
                 if value is None:
                     del os.environ[name]

@@ -44,6 +44,8 @@ def test_all_promised_figures_can_be_asked_for_by_name() -> None:
     promised = [
         *("indicators_live", "features_live", "features_batch", "latency_p50", "latency_p99"),
         *("latency_while_training_p99", "burst_1000", "replay", "memory", "soak", "growth", "faults_60x"),
+        *("inference_p50", "inference_p99", "inference_1000", "lstm_training"),
+        *("xgboost_training", "xgboost_training_seconds", "xgboost_small", "xgboost_small_seconds"),
     ]
 
     for name in promised:
