@@ -27,7 +27,7 @@ from onnx import helper, numpy_helper
 
 from domain.features.schema import NAMES
 from domain.forecasting.regime import REGIMES, TRENDING_EFFICIENCY, VOLATILE_RATIO, classify
-from domain.models.ensemble_weights import STOPPED_BY, Judged, Weights, by_skill, cut
+from domain.models.ensemble_weights import STOPPED_BY, Judged, Weights, by_skill, counting, cut
 from domain.models.model import MIN_ROWS, BadTrainingDataError
 from schemas.frames import Float32, Float64, Int8
 
@@ -93,7 +93,7 @@ def by_regime(judged: Judged, *, doubt: float) -> Weights:
                 trust = rows.better(rows.forecasts @ moved, rows.forecasts @ usual, STOPPED_BY)
                 for name, weight in zip(judged.said, usual + trust * (moved - usual), strict=True):
                     found[name][kind, number, column] = weight
-    return {name: cut(weights) for name, weights in found.items() if cut(weights).any()}
+    return counting({name: cut(weights) for name, weights in found.items()})
 
 
 def chosen(weights: Float64, inputs: Float32) -> Float64:

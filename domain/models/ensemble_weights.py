@@ -172,7 +172,7 @@ def alike(members: Sequence[str], given: Mapping[str, float], horizons: int) -> 
     """Weigh all horizons alike: by given numbers, or equally; the weights add up to 1."""
     total = math.fsum(given.values())
     share = {name: given.get(name, 0.0) / total if given else 1.0 / len(members) for name in members}
-    return {name: cut(np.full((2, horizons), weight)) for name, weight in share.items() if weight > 0}
+    return counting({name: cut(np.full((2, horizons), weight)) for name, weight in share.items()})
 
 
 def overlap(rows: TrainingRows, *, longest_minutes: int) -> tuple[int, ...]:
@@ -203,7 +203,12 @@ def _weights(judged: Judged, weigh: Callable[[_Column], Float64]) -> Weights:
         ],
         axis=1,
     )
-    return {name: cut(weights) for name, weights in zip(judged.said, found, strict=True) if weights.any()}
+    return counting({name: cut(weights) for name, weights in zip(judged.said, found, strict=True)})
+
+
+def counting(weights: Weights) -> Weights:
+    """Leave out the members that count for nothing."""
+    return {name: each for name, each in weights.items() if each.any()}
 
 
 def cut(weights: Float64) -> Float64:

@@ -347,6 +347,17 @@ def test_one_who_overstates_is_toned_down_and_one_who_says_the_opposite_is_silen
     assert "wrong" not in found
 
 
+def test_one_whose_weight_rounds_to_nothing_is_left_out() -> None:
+    chance = np.random.default_rng(2)
+    hint = chance.normal(size=4000)
+    judged = _judged({"loud": 1e6 * hint}, 0.5 * hint + chance.normal(size=4000))
+    silent = replace(
+        judged, said={"loud": Predictions(judged.said["loud"][0], np.zeros((4000, 1), np.float32))}
+    )
+    assert ensemble_weights.by_skill(silent, doubt=FRESH) == {}
+    assert set(ensemble_weights.alike(("a", "b"), {"a": 1.0, "b": 1e-9}, 2)) == {"a"}
+
+
 def test_stacking_gives_each_its_due() -> None:
     chance = np.random.default_rng(3)
     hints = 0.4 * chance.normal(size=(6000, 2))
