@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,7 +143,9 @@ def marked(each: Contrast) -> str:
 
 
 def with_interval(interval: Interval) -> str:
-    """Write an estimate with its bounds."""
+    """Write an estimate with its bounds, where there are any."""
+    if math.isnan(interval.low):
+        return f"{interval.estimate:+.2f}"
     return f"{interval.estimate:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
 
 

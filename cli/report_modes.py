@@ -125,7 +125,7 @@ def _answer(
 
 def _show(found: Sequence[Tried], level: Sequence[Standing], gained: Sequence[Gain], seconds: float) -> None:
     show_table(
-        ["recording", "family", "begins", "trainings", "went on", "no model", "processor s"],
+        ["recording", "family", "begins", "trainings", "went on", "seen", "nothing", "failed", "processor s"],
         [
             (
                 each.recording,
@@ -133,7 +133,9 @@ def _show(found: Sequence[Tried], level: Sequence[Standing], gained: Sequence[Ga
                 way,
                 effort.trainings,
                 effort.went_on,
-                effort.without_model,
+                effort.had_been_seen,
+                effort.found_nothing,
+                effort.failed,
                 f"{effort.cpu_s:.1f}",
             )
             for each in found

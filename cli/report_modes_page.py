@@ -64,8 +64,9 @@ def _efforts(found: Sequence[Tried]) -> str:
             way,
             str(effort.trainings),
             str(effort.went_on),
-            str(effort.trainings - effort.went_on if way in (ONLINE, TRANSFER) else 0),
-            str(effort.without_model),
+            str(effort.had_been_seen),
+            str(effort.found_nothing),
+            str(effort.failed),
             f"{effort.cpu_s:.1f}",
         )
         for each in found
@@ -77,8 +78,9 @@ def _efforts(found: Sequence[Tried]) -> str:
         "begins",
         "trainings",
         "went on",
-        "had to begin anew",
-        "gave no model",
+        "anew, for it saw the validation rows",
+        "found nothing to learn",
+        "failed: too few rows",
         "processor seconds, median",
     )
     return f"### What a training takes\n\n{table(head, rows)}"

@@ -128,7 +128,7 @@ async def test_a_model_of_the_others_helps_a_symbol_with_too_little_of_its_own(t
     assert transfer["squared error"].verdict == HELPS
     assert transfer["squared error"].against == OWN
     effort = found.efforts[TRANSFER]
-    assert (effort.trainings, effort.went_on, effort.without_model) == (2 * (found.points - 1), 2, 0)
+    assert (effort.trainings, effort.went_on, effort.failed) == (2 * (found.points - 1), 2, 0)
     assert effort.cpu_s > 0
 
 
@@ -148,7 +148,7 @@ async def test_a_model_that_saw_the_validation_rows_is_not_gone_on_from(tmp_path
     # tenths are to validate on
     greedy = replace(plan(rounds=5), validation_fraction=0.7)
     found = await tried(planted(12, symbols=("A", "B")), tmp_path, greedy)
-    assert found.efforts[TRANSFER].went_on == 0
+    assert (found.efforts[TRANSFER].went_on, found.efforts[TRANSFER].had_been_seen) == (0, 2)
     assert np.array_equal(found.predicted_pct[TRANSFER], found.predicted_pct[OWN])
 
 
@@ -158,7 +158,7 @@ async def test_where_nothing_can_be_learned_the_model_before_goes_on_speaking(tm
     minute = history.frame.open_time_ms // MINUTE_MS
     history.frame.is_complete[(minute > FIRST_WEEK) & (minute <= 11 * 1440 - 10)] = False
     found = await tried(history, tmp_path)
-    assert found.efforts[ONLINE].without_model == 1
+    assert found.efforts[ONLINE].failed == 1
     assert np.all(found.predicted_pct[ONLINE] != 0.0)
     (online,) = [each.level for each in standings([found], seed=1) if each.way == ONLINE]
     assert online.squared_error.low > 20

@@ -57,15 +57,20 @@ class Effort:
         How many there were.
     went_on
         How many went on from an earlier model.
-    without_model
-        How many gave no model, for there was nothing to learn, or too few rows to learn it from.
+    had_been_seen
+        How many were to, but began anew because that model saw the rows by which the new one is judged.
+    found_nothing, failed
+        How many found nothing to learn, and how many had rows, too few for the most part, that cannot be
+        learned from. Neither gives a model.
     cpu_s
         Median of the seconds of processor time of one training.
     """
 
     trainings: int
     went_on: int
-    without_model: int
+    had_been_seen: int
+    found_nothing: int
+    failed: int
     cpu_s: float
 
 
@@ -122,9 +127,11 @@ class _Said:
     def effort(self) -> Effort:
         return Effort(
             trainings=len(self.learned),
-            went_on=sum(each.went_on for each in self.learned),
-            without_model=sum(each.model is None for each in self.learned),
-            cpu_s=float(np.median([each.cpu_s for each in self.learned])),
+            went_on=sum(each.began == "further" and not each.failed for each in self.learned),
+            had_been_seen=sum(each.began == "anew after all" for each in self.learned),
+            found_nothing=sum(each.model is None and not each.failed for each in self.learned),
+            failed=sum(each.failed for each in self.learned),
+            cpu_s=float(np.median([each.cpu_s for each in self.learned if not each.failed] or [0.0])),
         )
 
 

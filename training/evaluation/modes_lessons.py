@@ -6,7 +6,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from schemas.frames import Float32, Int64
 from training.fitting import FitRequest, fit, in_pieces, parts_of
 from training.rows import save_rows
 
+#: How a training begins; `anew after all` where the earlier model saw the rows by which it would be judged.
+Beginning = Literal["anew", "further", "anew after all"]
 _COLUMNS = ("vectors", "symbol_index", "open_time_ms", "close", "is_complete")
 
 
@@ -56,15 +58,18 @@ class Learned:
     Attributes
     ----------
     model
-        None if there was nothing to learn, or too little to learn it from.
-    went_on
-        Whether it went on from an earlier model.
+        None if there was nothing to learn, or the rows could not be learned from.
+    began
+        From nothing, from an earlier model, or from nothing because that one saw the validation rows.
+    failed
+        Whether the rows could not be learned from: too few, for the most part.
     cpu_s
         Seconds of processor time, of fit, calibration, export, checks and scores.
     """
 
     model: Made | None
-    went_on: bool
+    began: Beginning
+    failed: bool
     cpu_s: float
 
 
@@ -84,20 +89,22 @@ def learn(lesson: Lesson, *, progress: Any, cancelled: Any) -> Learned:
     with tempfile.TemporaryDirectory(prefix="lesson-", dir=source) as own:
         _cut(source, Path(own), lesson)
         request = replace(lesson.request, folder=own)
-        went_on = False
+        began: Beginning = "anew" if request.start_from is None else "further"
         begun_s = time.process_time()
         try:
-            went_on = _goes_on(request)
+            if request.start_from is not None and not _is_honest(request):
+                began = "anew after all"
             begun_s = time.process_time()
             made = fit(request, progress=progress, cancelled=cancelled)
         except (ModelError, TooFewRowsError):
             # as in the trainer's queue: the job fails, and what served goes on serving
-            return Learned(model=None, went_on=went_on, cpu_s=time.process_time() - begun_s)
+            cpu_s = time.process_time() - begun_s
+            return Learned(model=None, began=began, failed=True, cpu_s=cpu_s)
     cpu_s = time.process_time() - begun_s
-    if made.model is None:
-        return Learned(model=None, went_on=went_on, cpu_s=cpu_s)
-    model = Made(graph=made.model.graph, sha256=made.model.sha256, native=made.model.native)
-    return Learned(model=model, went_on=went_on, cpu_s=cpu_s)
+    model = None
+    if made.model is not None:
+        model = Made(graph=made.model.graph, sha256=made.model.sha256, native=made.model.native)
+    return Learned(model=model, began=began, failed=False, cpu_s=cpu_s)
 
 
 def answers(question: Question, model: Made, *, progress: Any, cancelled: Any) -> tuple[Float32, Float32]:
@@ -131,10 +138,8 @@ def answers(question: Question, model: Made, *, progress: Any, cancelled: Any) -
     return predicted_pct, probability_up
 
 
-def _goes_on(request: FitRequest) -> bool:
-    """Tell whether `fit` will go on from the earlier model: not where that one saw the validation rows."""
-    if request.start_from is None:
-        return False
+def _is_honest(request: FitRequest) -> bool:
+    """Tell whether the validation rows are new to the earlier model; where not, `fit` begins anew."""
     return request.start_seen_to_ms < int(parts_of(request).validation.open_time_ms.min())
 
 

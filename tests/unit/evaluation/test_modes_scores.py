@@ -12,7 +12,7 @@ from training.evaluation.modes import BATCH, ONLINE, OWN, RESEEDED, TRANSFER, Ef
 from training.evaluation.modes_scores import Gain, gains, standings
 
 ROWS = 6000
-EFFORT = Effort(trainings=4, went_on=3, without_model=0, cpu_s=1.5)
+EFFORT = Effort(trainings=4, went_on=2, had_been_seen=1, found_nothing=0, failed=1, cpu_s=1.5)
 
 
 def tried(recording: str = "one", family: str = "xgboost", *, seed: int = 1, single: bool = False) -> Tried:
@@ -98,7 +98,7 @@ def test_the_page_says_what_was_begun_anew_and_every_verdict() -> None:
     runs = [tried(), tried("two", seed=2)]
     gained = gains(runs, seed=1)
     page = as_markdown(runs, standings(runs, seed=1), gained, step_minutes=5, seconds=120.0)
-    assert "| `one` | xgboost | online | 4 | 3 | 1 | 0 | 1.5 |" in page
+    assert "| `one` | xgboost | online | 4 | 2 | 1 | 0 | 1 | 1.5 |" in page
     assert "xgboost, online, 5 minutes ahead, squared error, two: **helps**" in page
     assert "- xgboost: rounds 200" in page
     assert "### xgboost, all recordings together" in page
