@@ -77,16 +77,16 @@ def test_a_true_graph_passes_with_almost_no_difference(
 
 
 def _wrong_leaf(model: Any) -> None:
-    _attribute(model, "trees_change", "target_weights").floats[0] += 0.01
+    _attribute(model, "trees_change0", "target_weights").floats[0] += 0.01
 
 
 def _wrong_direction_of_missing_values(model: Any) -> None:
-    flags = _attribute(model, "trees_change", "nodes_missing_value_tracks_true").ints
+    flags = _attribute(model, "trees_change0", "nodes_missing_value_tracks_true").ints
     flags[:] = [1 - flag for flag in flags]
 
 
 def _threshold_one_step_off(model: Any) -> None:
-    values = _attribute(model, "trees_change", "nodes_values").floats
+    values = _attribute(model, "trees_change0", "nodes_values").floats
     values[:] = np.nextafter(np.array(values, np.float32), np.float32(np.inf)).tolist()
 
 
@@ -96,11 +96,11 @@ def _no_sigmoid(model: Any) -> None:
 
 
 def _wrong_base(model: Any) -> None:
-    _attribute(model, "trees_rise", "base_values").floats[0] = 0.5
+    _attribute(model, "trees_rise0", "base_values").floats[0] = 0.5
 
 
 def _not_a_number(model: Any) -> None:
-    _attribute(model, "trees_change", "target_weights").floats[0] = float("nan")
+    _attribute(model, "trees_change0", "target_weights").floats[0] = float("nan")
 
 
 def _fixed_to_one_row(model: Any) -> None:

@@ -12,13 +12,14 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 from domain.models import dissimilarity, graph
 from domain.models.assembly import assemble
 from domain.models.calibration import Calibration
 from domain.models.card import ModelCard
 from domain.models.last_value import FAMILY
-from domain.models.model import ModelRefusedError, TrainingRows
+from domain.models.model import OUTPUTS, ModelRefusedError, TrainingRows
 from domain.models.serving import ServedModel
 
 NAMES = tuple("abcdef")
@@ -158,3 +159,49 @@ def test_serving_imports_no_training_library() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.strip() == "[]"
+
+
+def _looking_back(*, at_the_others: bool) -> bytes:
+    """Make a graph over windows that adds up its row, and if asked to the mean of the rows beside it."""
+    make = helper.make_node
+    constants = {
+        "nothing": np.float32(0.0),
+        "inner": np.array([1, 2], np.int64),
+        "last": np.array([1], np.int64),
+    }
+    nodes = [
+        make("IsNaN", ["window"], ["missing"]),
+        make("Where", ["missing", "nothing", "window"], ["filled"]),
+        make("ReduceSum", ["filled", "inner"], ["sum"], keepdims=0),
+        make("Unsqueeze", ["sum", "last"], ["own"]),
+        make("ReduceMean", ["own"], ["mean"], axes=[0], keepdims=1),
+        make("Add", ["own", "mean"], ["with_others"]),
+        make("Identity", ["with_others" if at_the_others else "own"], [OUTPUTS[0]]),
+        make("Identity", ["own"], [OUTPUTS[1]]),
+    ]
+    inside = graph.build(
+        nodes=nodes,
+        initializers=[numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        features=len(NAMES),
+        horizons=1,
+        window=4,
+    )
+    assembled = assemble(
+        inside,
+        calibrated_by=Calibration(slopes=(1.0,), intercepts=(0.0,)),
+        unlike=dissimilarity.fit(np.random.default_rng(0).normal(size=(100, len(NAMES))).astype(np.float32)),
+    )
+    return graph.with_card(assembled, replace(CARD, window=4))
+
+
+@pytest.mark.parametrize("at_the_others", [False, True])
+def test_windows_go_through_in_larger_pieces_only_where_that_changes_no_bit(at_the_others: bool) -> None:
+    model = _load(_looking_back(at_the_others=at_the_others))
+    windows = np.random.default_rng(5).normal(size=(203, 4, len(NAMES))).astype(np.float32)
+
+    together = model.predict(windows)
+
+    for size in (8, 40, 64, 72):
+        pieces = [model.predict(windows[first : first + size]) for first in range(0, 203, size)]
+        for whole, parts in zip(together, zip(*pieces, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
