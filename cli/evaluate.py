@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.answer import give_json, progress, say, show_table
+from cli.answer import give_json, progress
+from cli.evaluate_screen import show
 from cli.evaluation_stages import WiredStages, costs_of, learns_of, strategies_of
 from cli.folder import ConfigOption, JsonOption, settings_for_start
 from cli.replay import FAMILIAR
@@ -95,7 +96,7 @@ def evaluate(
     if as_json:
         give_json(told)
     else:
-        _show(told)
+        show(told)
 
 
 def evaluated(
@@ -388,97 +389,3 @@ class _bar:  # noqa: N801 - used as a function
         if not progress.is_terminal and time.monotonic() - self._said_s > _SAY_EVERY_S:
             self._said_s = time.monotonic()
             progress.print(f"evaluate {100 * done:5.1f}%  {text}", markup=False)
-
-
-# --- telling ---
-
-
-def _show(told: dict[str, Any]) -> None:
-    say(f"Walk-forward from {told['span']['from']} to {told['span']['to']}: {told['verdict']}")
-    show_table(
-        [
-            "family",
-            "minutes ahead",
-            "n",
-            "rmse %",
-            "mae %",
-            "skill %",
-            "accuracy",
-            "95 %",
-            "ic",
-            "brier",
-            "ece",
-            "in 80 %",
-            "in 95 %",
-            "evidence",
-        ],
-        [
-            (
-                family,
-                horizon,
-                each["n"],
-                _number(each["rmse"], 4),
-                _number(each["mae"], 4),
-                _number(100 * each["skill"], 2),
-                _number(each["accuracy"], 4),
-                "-".join(_number(bound, 3) for bound in each["accuracy_ci"]),
-                _number(each["ic"], 4),
-                _number(each["brier"], 4),
-                _number(each["ece"], 4),
-                _number(100 * each["coverage"]["80"], 1),
-                _number(100 * each["coverage"]["95"], 1),
-                "yes" if each["evidence"] else "no",
-            )
-            for family, all_of_it in told["families"].items()
-            for horizon, each in all_of_it["horizons"].items()
-        ],
-        title="the newest trained model, promoted or not",
-    )
-    show_table(
-        [
-            "family",
-            "models",
-            "minutes ahead",
-            "trades",
-            "return %",
-            "sharpe",
-            "sortino",
-            "drawdown %",
-            "turnover/day",
-            "coin flip %",
-            "p",
-            "deflated sharpe",
-        ],
-        [
-            (
-                family,
-                way,
-                horizon,
-                each["trades"],
-                _number(each["return_pct"], 2),
-                _number(each["sharpe"], 2),
-                _number(each["sortino"], 2),
-                _number(each["max_drawdown_pct"], 2),
-                _number(each["turnover_per_day"], 2),
-                _number(each["coin_flip_pct"], 2),
-                _number(each["coin_flip_p"], 3),
-                _number(each["deflated_sharpe"], 3),
-            )
-            for family, all_of_it in told["families"].items()
-            for way in ("served", "always")
-            for horizon, each in all_of_it[way]["pnl_by_horizon"].items()
-            if each["trades"]
-        ],
-        title="trades after fees and slippage;"
-        f" holding earned {told['buy_and_hold']['total_return_pct']:.2f} %",
-    )
-    promoted = sum(each["promoted"] for each in told["trainings"])
-    say(
-        f"{len(told['trainings'])} models trained, {promoted} promoted; {told['trials']} trials, deflated"
-        f" Sharpe {_number(told['deflated_sharpe'], 3) or 'unknown'}, probability of backtest overfitting"
-        f" {_number(told['pbo'], 3) or 'unknown'}; {told['seconds']} s"
-    )
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None or value != value else f"{value:.{digits}f}"
