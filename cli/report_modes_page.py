@@ -80,7 +80,7 @@ def _efforts(found: Sequence[Tried]) -> str:
         "went on",
         "anew, for it saw the validation rows",
         "found nothing to learn",
-        "failed: too few rows",
+        "failed: no or too few rows",
         "processor seconds, median",
     )
     return f"### What a training takes\n\n{table(head, rows)}"
