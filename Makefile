@@ -13,9 +13,11 @@ DEV_STAMP := .venv/.installed-dev
 PYTEST_ARGUMENTS ?=
 # Each file of tests goes to one of so many processes, which has servers of its own.
 PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+# One thread of arithmetic each: more would only wait for one another.
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint clean
+.PHONY: help install run test quick lint clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +31,10 @@ run: $(STAMP) ## start everything in the foreground; Ctrl-C ends it
 	@exec $(PYTHON) -m cli.main up --dir "$(FOLDER)" --exchange "$(EXCHANGE)" --speed "$(SPEED)" $(if $(CONFIG),--config "$(CONFIG)")
 
 test: $(DEV_STAMP) ## install what testing needs and run the whole suite
-	@# One thread of arithmetic each: more would only wait for one another.
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
+	$(PYTEST) $(PYTEST_ARGUMENTS)
+
+quick: $(DEV_STAMP) ## what needs no server and little time
+	$(PYTEST) -m "not slow" tests/unit tests/conformance $(PYTEST_ARGUMENTS)
 
 lint: $(DEV_STAMP) ## ruff, mypy (strict), import-linter
 	$(PYTHON) -m ruff check .

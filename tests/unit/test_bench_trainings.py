@@ -85,6 +85,7 @@ def test_a_training_of_trees_is_measured_beside_the_library(tmp_path: Path) -> N
     assert 2 <= found.more["trees"] <= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bounds"),
     [
@@ -122,6 +123,7 @@ def test_the_bare_network_learns(tmp_path: Path) -> None:
     assert min(losses) < losses[0]
 
 
+@pytest.mark.slow
 def test_the_networks_training_promises_a_share_of_an_ordinary_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

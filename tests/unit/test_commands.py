@@ -31,6 +31,7 @@ def heavy_after(*names: str) -> list[str]:
     return list(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_a_help_that_says_what_it_does(name: str) -> None:
     told = CliRunner().invoke(app, [name, "-h"])
@@ -51,5 +52,6 @@ def test_a_wrong_word_is_answered_with_what_it_may_have_meant() -> None:
     assert "Did you mean 'status'?" in told.output
 
 
+@pytest.mark.slow
 def test_small_commands_do_not_wait_for_the_libraries_of_the_large_ones() -> None:
     assert heavy_after("status", "sql", "up", "dsn") == []

@@ -221,7 +221,9 @@ def test_sealing_keeps_every_byte(content: bytes) -> None:
 @pytest.mark.parametrize(("part", "says"), [("name", "is no"), ("salt", "cannot be"), ("token", "cannot be")])
 def test_no_byte_of_the_encrypted_file_may_change(part: str, says: str) -> None:
     damaged = bytearray(seal(b"content", b"key"))
-    damaged[{"name": 3, "salt": damaged.index(b"\n") - 10, "token": -10}[part]] ^= 1
+    place = {"name": 3, "salt": damaged.index(b"\n") - 10, "token": -10}[part]
+    # still a letter of the alphabet that salt and token are written in
+    damaged[place] = ord("B") if damaged[place] == ord("A") else ord("A")
     with pytest.raises(ValueError, match=says):
         unseal(bytes(damaged), b"key")
 

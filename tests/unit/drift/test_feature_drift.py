@@ -153,6 +153,7 @@ def look(days: list[Summary]) -> FeatureDrift:
     return compare(days[:-1], days[-1], psi_threshold=0.25, error_rate=0.01, most_rows=days[-1].rows)
 
 
+@pytest.mark.slow
 def test_days_of_one_population_hardly_ever_alarm_however_slow_the_features_are():
     # 20 features from those that forget in a minute to those that remember for two days, on 60 days.
     chance, thinned = np.random.default_rng(5), 24

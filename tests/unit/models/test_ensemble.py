@@ -478,6 +478,7 @@ def test_explanations_can_ask_what_each_member_says(mixed: Any, fitted: Fitted) 
 # With a network
 
 
+@pytest.mark.slow
 @needs_torch
 def test_an_ensemble_that_looks_back_sees_what_the_last_minute_does_not_tell(memory: Any) -> None:
     planted = {"corner": 0.3, "past": 0.35}

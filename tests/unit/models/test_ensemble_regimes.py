@@ -309,6 +309,7 @@ def test_regimes_add_hardly_anything_to_what_noise_weighs() -> None:
 # The ensemble
 
 
+@pytest.mark.slow
 def test_where_the_best_member_changes_with_the_regime_it_beats_one_weight_for_all() -> None:
     gains = []
     for seed in range(3):
@@ -321,6 +322,7 @@ def test_where_the_best_member_changes_with_the_regime_it_beats_one_weight_for_a
     assert np.mean(gains) > 1.15
 
 
+@pytest.mark.slow
 def test_where_regimes_say_nothing_it_is_no_worse() -> None:
     for seed in range(2):
         parts = _parts(seed=40 + seed, apart=False)
@@ -329,6 +331,7 @@ def test_where_regimes_say_nothing_it_is_no_worse() -> None:
         assert by_regime > 0.97 * by_skill
 
 
+@pytest.mark.slow
 def test_on_noise_it_is_no_worse() -> None:
     for seed in range(3):
         parts = _parts(minutes=1500, seed=60 + seed, size=0.0)

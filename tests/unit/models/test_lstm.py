@@ -93,6 +93,7 @@ def fitted() -> Fitted:
     return _fit()
 
 
+@pytest.mark.slow
 def test_a_signal_that_only_the_sequence_shows_is_found_where_trees_on_the_last_minute_find_little(
     fitted: Fitted,
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_signal_that_only_the_sequence_shows_is_found_where_trees_on_the_last_
     assert directional_accuracy(actual=first, predicted=seen_by_trees) < 0.67
 
 
+@pytest.mark.slow
 def test_on_noise_it_says_next_to_nothing() -> None:
     said = []
     for seed in range(3):
