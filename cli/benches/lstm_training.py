@@ -37,7 +37,7 @@ def run(sizes: Sizes, wanted: Collection[str]) -> Iterator[Figure]:
     if not families.is_installed("lstm"):
         raise NotMeasuredError("PyTorch is not installed: pip install 'tidecast[deep]'")
     from domain.models.lstm_settings import LSTMSettings
-    from training import fitting
+    from training.parts import parts_of
 
     settings = LSTMSettings.of(_SETTINGS)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ def run(sizes: Sizes, wanted: Collection[str]) -> Iterator[Figure]:
             settings=_SETTINGS,
             horizons=_HORIZONS,
         )
-        parts = fitting.parts_of(asked)
+        parts = parts_of(asked)
         vectors = np.load(Path(folder) / "rows" / "vectors.npy")
         family = families.load("lstm")
 

@@ -13,8 +13,8 @@ from cli.benches.base.bench import Sizes
 from cli.benches.base.turns import in_turn
 from domain.models import families
 from domain.models.xgboost_settings import XGBoostSettings
-from training import fitting
-from training.fitting import FitRequest, Parts
+from training.fitting import FitRequest
+from training.parts import Parts, parts_of
 
 SETTINGS = {"rounds": 10, "chunk_rounds": 10, "subsample": 1.0, "colsample_bytree": 1.0}
 NETWORK = {"max_epochs": 8, "lookback_minutes": 4, "batch_size": 50, "hidden_size": 8, "device": "cpu"}
@@ -49,7 +49,7 @@ def test_the_same_market_is_made_up_every_time(tmp_path: Path) -> None:
 
 def test_the_bare_library_grows_the_very_trees_of_the_training(tmp_path: Path) -> None:
     asked = _request(tmp_path)
-    parts = fitting.parts_of(asked)
+    parts = parts_of(asked)
     chosen = XGBoostSettings.of(SETTINGS)
     fitted = families.load("xgboost").fit(
         train=parts.learn,
@@ -108,7 +108,7 @@ def test_trainings_of_trees_promise_a_share_of_the_library_and_seconds(
 
 def _parts(asked: FitRequest) -> Parts:
     pytest.importorskip("torch")
-    return fitting.parts_of(asked)
+    return parts_of(asked)
 
 
 def test_the_bare_network_learns(tmp_path: Path) -> None:

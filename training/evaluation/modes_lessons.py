@@ -15,7 +15,8 @@ from domain.models.model import ModelError, TrainingRows
 from domain.models.serving import ServedModel
 from domain.models.windows import Windows
 from schemas.frames import Float32, Int64
-from training.fitting import FitRequest, fit, in_pieces, parts_of
+from training.fitting import FitRequest, fit, in_pieces
+from training.parts import parts_of
 from training.rows import save_rows
 
 #: How a training begins; `anew after all` where the earlier model saw the rows by which it would be judged.

@@ -50,6 +50,7 @@ def measure(
     """
     from domain.models.xgboost_settings import XGBoostSettings
     from training import fitting
+    from training.parts import parts_of
 
     chosen = XGBoostSettings.of(settings)
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +70,7 @@ def measure(
         result = whole()
         if result.model is None:
             raise NotMeasuredError(f"nothing was learned from the made-up market: {result.reason}")
-        learned, given = fitting.parts_of(asked).learn, _given(asked)
+        learned, given = parts_of(asked).learn, _given(asked)
         trees = [
             int(result.model.metrics[f"rounds_{kind}{column}"])
             for column in range(len(horizons))
@@ -87,9 +88,9 @@ def measure(
 
 
 def _given(asked: Any) -> TrainingRows:
-    from training import fitting
+    from training.parts import labelled
 
-    rows, usable = fitting.labelled(asked)
+    rows, usable = labelled(asked)
     taken = rows.take(usable)
     return TrainingRows(
         vectors=np.asarray(taken.vectors),

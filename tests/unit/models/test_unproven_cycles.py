@@ -3,7 +3,7 @@
 import numpy as np
 
 from schemas.frames import MINUTE_MS
-from training.fitting import unproven_cycles
+from training.parts import unproven_cycles
 
 NAMES = ("return_1", "day_sine", "day_cosine", "week_sine")
 
