@@ -33,7 +33,7 @@ from training.evaluation.evaluation import evaluate as walk_forward
 from training.evaluation.history import History, compute_history, feed_batches
 from training.evaluation.report import answer
 from training.evaluation.report_html import page
-from training.evaluation.schedule import Policy, TooShortError
+from training.evaluation.schedule import Policy, TooShortError, check_span
 from training.settings import plan_of
 
 #: Seconds between two lines of progress where no terminal shows a bar.
@@ -129,7 +129,9 @@ def evaluated(
         if horizons:
             settings = settings_for_start(config, {**recording, **_of_horizons(horizons, settings)})
         settings = with_families(settings, families)
-        found, seconds = asyncio.run(_evaluated(settings, candles, seeds or (settings.training.seed,), folds))
+        walk = walk_of(settings, seeds or (settings.training.seed,), folds)
+        check_span(_minutes(candles), walk.policy)
+        found, seconds = asyncio.run(_evaluated(settings, walk, candles))
     except (BadRecordingError, TooShortError) as error:
         raise OSError(str(error)) from error
     except StoppedEarlyError as error:
@@ -220,10 +222,15 @@ def candles_of(settings: Settings) -> dict[str, Float64]:
     return {symbol: recorded.candles(symbol, first_ms, last_ms + 1) for symbol in settings.symbols}
 
 
-def _check_horizons(horizons: Sequence[int], candles: dict[str, Float64]) -> None:
+def _minutes(candles: dict[str, Float64]) -> int:
+    """Tell how long a recording is."""
     first_ms = min(int(rows[0, 0]) for rows in candles.values())
     last_ms = max(int(rows[-1, 0]) for rows in candles.values())
-    minutes = (last_ms - first_ms) // MINUTE_MS + 1
+    return (last_ms - first_ms) // MINUTE_MS + 1
+
+
+def _check_horizons(horizons: Sequence[int], candles: dict[str, Float64]) -> None:
+    minutes = _minutes(candles)
     if too_long := [horizon for horizon in horizons if horizon >= minutes]:
         raise TooShortError(
             f"a horizon of {', '.join(map(str, too_long))} minutes is longer than the history: the recording"
@@ -306,9 +313,7 @@ def _told_settings(settings: Settings) -> dict[str, Any]:
 # --- doing it ---
 
 
-async def _evaluated(
-    settings: Settings, candles: dict[str, Float64], seeds: tuple[int, ...], folds: int | None
-) -> tuple[Evaluation, float]:
+async def _evaluated(settings: Settings, walk: Walk, candles: dict[str, Float64]) -> tuple[Evaluation, float]:
     """Evaluate until done or asked to stop; processes and files are gone then, either way."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -322,7 +327,7 @@ async def _evaluated(
                 raise StoppedEarlyError("stopped; nothing is left behind, the same command begins anew")
             tell(done, text)
 
-        work = asyncio.create_task(_work(settings, candles, seeds, folds, told))
+        work = asyncio.create_task(_work(settings, walk, candles, told))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -333,14 +338,11 @@ async def _evaluated(
         return await work, time.monotonic() - started_s
 
 
-async def _work(
-    settings: Settings, candles: dict[str, Float64], seeds: tuple[int, ...], folds: int | None, tell: Tell
-) -> Evaluation:
+async def _work(settings: Settings, walk: Walk, candles: dict[str, Float64], tell: Tell) -> Evaluation:
     history = await asyncio.to_thread(
         history_of, settings, candles, lambda done: tell(_VECTORS_SHARE * done, "indicators and vectors")
     )
     candles.clear()
-    walk = walk_of(settings, seeds, folds)
     with tempfile.TemporaryDirectory(prefix="tidecast-evaluate-") as scratch:
         async with ComputePool(max_workers=settings.system.max_concurrent_workers) as compute:
             return await walk_forward(

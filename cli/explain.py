@@ -39,7 +39,9 @@ _MEANING = {
 
 
 def explain(
-    forecast_id: Annotated[int, typer.Argument(help='The id of a row of "persistentForecasts".', min=1)],
+    forecast_id: Annotated[
+        int, typer.Argument(help='The id of a row of "persistentForecasts".', min=1, max=2**63 - 1)
+    ],
     folder: FolderOption = DEFAULT_FOLDER,
     config: ConfigOption = None,
     top: Annotated[int, typer.Option("--top", help="Features to show.", min=1, max=len(NAMES))] = 12,

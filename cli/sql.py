@@ -6,12 +6,40 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from psycopg.adapt import Buffer
+from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 
 from cli.answer import give_json, progress, say, show_table
 from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 
 #: The result's columns and rows, and what the server says of the statement.
 Answer = tuple[list[str], list[tuple[Any, ...]], str]
+
+
+class _Date(DateLoader):
+    """Dates, and the two words that are none in Python."""
+
+    def load(self, data: Buffer) -> Any:
+        return _word(data) or super().load(data)
+
+
+class _Timestamp(TimestampLoader):
+    """Times without a zone, and the two words."""
+
+    def load(self, data: Buffer) -> Any:
+        return _word(data) or super().load(data)
+
+
+class _Timestamptz(TimestamptzLoader):
+    """Times, and the two words: a model in production serves until `infinity`."""
+
+    def load(self, data: Buffer) -> Any:
+        return _word(data) or super().load(data)
+
+
+def _word(data: Buffer) -> str | None:
+    text = bytes(data)
+    return text.decode() if text in (b"infinity", b"-infinity") else None
 
 
 def sql(
@@ -39,7 +67,7 @@ def sql(
 
 def _read(url: str, query: str) -> Answer:
     # A slip of the hand in a running pipeline would cost it its checkpoints.
-    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(url) as connection, _cursor(connection) as cursor:
         connection.read_only = True
         # After its first query a transaction cannot be made one that writes any more.
         cursor.execute("SELECT 1")
@@ -59,7 +87,7 @@ def _read(url: str, query: str) -> Answer:
 
 
 def _write(url: str, query: str) -> Answer:
-    with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+    with psycopg.connect(url, autocommit=True) as connection, _cursor(connection) as cursor:
         cursor.execute(query.encode())
         statements = 1
         while cursor.nextset():
@@ -67,6 +95,12 @@ def _write(url: str, query: str) -> Answer:
         if statements > 1:
             progress.print(f"{statements} statements were run; the result of the last one follows")
         return _answer(cursor)
+
+
+def _cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
+    for name, loader in (("date", _Date), ("timestamp", _Timestamp), ("timestamptz", _Timestamptz)):
+        connection.adapters.register_loader(name, loader)
+    return connection.cursor()
 
 
 def _answer(cursor: psycopg.Cursor[Any]) -> Answer:

@@ -3,7 +3,8 @@
 `online`: the model in production for the same symbol and horizons, trained further on the rows since its own
 training. `transfer`: where a symbol has none yet, another symbol's, trained further on the symbol's own rows:
 the pooled model before the others, and those in the order of the settings. Only models that
-served before the time of the training count, so that it does not matter which trainings end first.
+served before the time of the training count, so that it does not matter which trainings end first. Where too
+few rows have come since, `online` begins anew on all rows.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ class Ancestors:
 
     def _own(self, task: TrainTask, production: Mapping[int, Incumbent]) -> Ancestor | None:
         found = [production[horizon].model for horizon in task.horizons]
-        return self._of(task, [model for model in found if model is not None], is_new_to_rows=False)
+        known = [model for model in found if model is not None]
+        if not known or not self._plan.can_go_on(known[-1].train_at_ms, task.train_at_ms, task.horizons):
+            return None
+        return self._of(task, known, is_new_to_rows=False)
 
     async def _borrowed(self, task: TrainTask) -> Ancestor | None:
         await self._earlier_have_ended(task)

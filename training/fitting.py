@@ -100,7 +100,12 @@ class FitRequest:
     embargo_minutes: int = 5
     production: Mapping[int, ServedBefore] = field(default_factory=dict)
     start_from: bytes | None = None
-    start_seen_to_ms: int = 0
+    start_seen_to_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an earlier model of which it is not known what it has seen."""
+        if (self.start_from is None) != (self.start_seen_to_ms is None):
+            raise ValueError("start_from and start_seen_to_ms are given together, or neither is")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,9 +191,7 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
             progress=lambda done, text: progress(0.05 + 0.85 * done, text),
             cancelled=cancelled,
             checkpoints=checkpoints,
-            start_from=request.start_from
-            if request.start_seen_to_ms < int(parts.validation.open_time_ms.min())
-            else None,
+            start_from=_start(request, parts),
         )
     except NoSignalError as nothing:
         model, reason = None, str(nothing)
@@ -198,6 +201,13 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     if checkpoints is not None:
         checkpoints.clear()
     return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, **result)
+
+
+def _start(request: FitRequest, parts: Parts) -> bytes | None:
+    """Give the earlier model to go on from, if it has not seen what the new one is judged by."""
+    seen_to_ms = request.start_seen_to_ms
+    is_honest = seen_to_ms is not None and seen_to_ms < int(parts.validation.open_time_ms.min())
+    return request.start_from if is_honest else None
 
 
 def _by_horizon(request: FitRequest, rows: TrainingRows) -> Iterator[tuple[int, TrainingRows]]:

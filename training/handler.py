@@ -183,7 +183,7 @@ class TrainHandler:
                 horizon: found.served for horizon, found in production.items() if found.served is not None
             },
             start_from=ancestor.native if ancestor is not None else None,
-            start_seen_to_ms=ancestor.train_at_ms if ancestor is not None else 0,
+            start_seen_to_ms=ancestor.train_at_ms if ancestor is not None else None,
             family=task.family,
             symbol=task.symbol,
             horizons=task.horizons,

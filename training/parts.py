@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domain.evaluation.walk_forward import WalkForward
+from domain.evaluation.walk_forward import TooFewRowsError, WalkForward
 from domain.features.labels import percent_change_by_symbol
-from domain.models.model import BadTrainingDataError, TrainingRows, check_rows
+from domain.models.model import MIN_ROWS, BadTrainingDataError, TrainingRows, check_rows
 from domain.models.windows import Windows
 from schemas.frames import MINUTE_MS, Int64
 
@@ -93,6 +93,26 @@ def parts_of(request: FitRequest) -> Parts:
     )
     _check_parts(request, parts)
     return parts
+
+
+def are_enough(
+    minutes: int, *, horizons: Sequence[int], validation_fraction: float, embargo_minutes: int
+) -> bool:
+    """Tell whether so many minutes of one symbol, without gaps, make parts that can be learned from."""
+    splitter = WalkForward(
+        horizon_minutes=max(horizons),
+        embargo_minutes=embargo_minutes,
+        validation_fraction=validation_fraction,
+        cut_ms=minutes * MINUTE_MS,
+    )
+    # the last minutes have no label yet
+    times = np.arange(max(0, minutes - min(horizons))) * MINUTE_MS
+    try:
+        before, validation = next(splitter.split(None, groups=times))
+        learn, stop = next(splitter.split(None, groups=times[before]))
+    except TooFewRowsError:
+        return False
+    return min(len(validation), len(learn), len(stop)) >= MIN_ROWS
 
 
 def _with_hidden(rows: TrainingRows, hidden: list[int]) -> TrainingRows:

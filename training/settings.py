@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from domain.features import schema
 from domain.forecasting.shadowing import shadow_minutes
 from domain.models import families
 from schemas.frames import MINUTE_MS
+from training.parts import are_enough
 from training.promotion import DEFAULT_ERROR_RATE, DEFAULT_MARGIN
 
 ALL_SYMBOLS = "ALL"
@@ -74,6 +75,15 @@ class TrainingPlan:
             every_minutes=self.every_minutes,
         )
         return minutes * MINUTE_MS
+
+    def can_go_on(self, seen_to_ms: int, train_at_ms: int, horizons: Sequence[int]) -> bool:
+        """Tell whether enough has come since an earlier training to go on with that alone."""
+        return are_enough(
+            (train_at_ms - seen_to_ms) // MINUTE_MS,
+            horizons=horizons,
+            validation_fraction=self.validation_fraction,
+            embargo_minutes=self.embargo_minutes,
+        )
 
     def seed_of(self, *, family: str, symbol: str, horizon_minutes: int, train_at_ms: int) -> int:
         """Give the seed of one training: the same whenever and wherever it is run."""

@@ -140,6 +140,35 @@ def test_of_a_random_walk_it_says_that_there_is_no_evidence_of_skill(tmp_path: P
     assert "No evidence of skill" in page.read_text()
 
 
+@pytest.mark.slow
+def test_a_family_that_finds_nothing_is_reported_as_no_change(tmp_path: Path, config: Path) -> None:
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    chance = np.random.default_rng(3)
+    minutes = 900
+    close = 100.0 * np.exp(np.cumsum(chance.normal(0.0, 0.0006, minutes)))
+    before = np.concatenate([[100.0], close[:-1]])
+    high, low = np.maximum(before, close) * 1.0002, np.minimum(before, close) * 0.9998
+    times = START_MS + np.arange(minutes) * MINUTE_MS
+    write(folder, "BTCUSDT", np.column_stack([times, before, high, low, close, np.full(minutes, 20.0)]))
+    # weighed by evidence, of which there is none
+    done = evaluate(
+        folder, "--config", config, "--horizons", "5", "--families", "ensemble", "--seeds", "1,2", "--json",
+        "--html", tmp_path / "noise.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    made = [each for each in answer["trainings"] if each.get("model_version")]
+    assert not made, "this noise is to hold nothing at all"
+    assert answer["verdict"] == "no evidence of skill"
+    told = answer["families"]["ensemble"]["horizons"]["5"]
+    assert told["n"] > 200
+    assert told["skill"] == 0.0
+    assert told["brier"] == 0.25
+    assert not told["evidence"]
+    assert answer["families"]["ensemble"]["pnl"]["trades"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -150,6 +179,7 @@ def test_of_a_random_walk_it_says_that_there_is_no_evidence_of_skill(tmp_path: P
         (["--symbols", "DOGEUSDT"], 1, ["DOGEUSDT", "BTCUSDT, ETHUSDT"]),
         (["--to", "2023-11-15T00:00Z"], 1, ["106 minutes long", "training.window_size"]),
         (["--html", "/nowhere/report.html"], 2, ["/nowhere", "--html"]),
+        (["--folds", "100"], 1, ["100 folds of the 659 minutes", "at most 10 with --folds"]),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_name_and_a_remedy(

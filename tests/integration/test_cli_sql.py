@@ -89,3 +89,10 @@ def test_with_the_option_several_statements_write_and_the_last_is_shown(
     assert json.loads(result.stdout)["rows"] == [[2]]
     assert "3 statements were run" in result.stderr
     assert rows_in(empty_database_url) == 2
+
+
+def test_times_without_end_are_told_as_words(words: list[str]) -> None:
+    query = "SELECT 'infinity'::timestamptz AS a, '-infinity'::date AS b, '2024-05-06'::timestamp AS c"
+    told = CliRunner().invoke(app, [*words, query, "--json"])
+    assert told.exit_code == 0
+    assert json.loads(told.output)["rows"] == [["infinity", "-infinity", "2024-05-06T00:00:00"]]

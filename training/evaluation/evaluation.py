@@ -175,7 +175,10 @@ def score_walk(
     """Let all models speak, and score what they say."""
     actual = outcomes_pct(history, walk.horizons)
     models = [model for training in trainings for model in training.models]
-    span_ms = (min(model.effective_from_ms for model in models), history.last_ms + MINUTE_MS)
+    begins = [model.effective_from_ms for model in models] or [
+        training.train_at_ms + walk.plan.activation_delay_minutes * MINUTE_MS for training in trainings
+    ]
+    span_ms = (min(begins), history.last_ms + MINUTE_MS)
     if span_ms[1] <= span_ms[0]:
         raise TooShortError(
             "the recording ends before its first model begins: take a longer one, or lower"
@@ -190,7 +193,7 @@ def score_walk(
             tell((number + done) / len(combined), text)
 
         mine = [model for model in models if (model.family, model.seed) == (family, seed)]
-        runs += _runs(history, walk, mine, stages, actual, span_ms, part)
+        runs += _runs(history, walk, family, seed, mine, stages, actual, span_ms, part)
     _check_scored(walk, runs)
     tests = {
         (run.family, horizon, run.seed): scores.test
@@ -219,13 +222,18 @@ def score_walk(
 def _runs(
     history: History,
     walk: Walk,
+    family: str,
+    seed: int,
     models: Sequence[TrainedModel],
     stages: Stages,
     actual: Float64,
     span_ms: tuple[int, int],
     tell: Callable[[float], None],
 ) -> list[Run]:
-    """Replay a family's models in both ways, and score both on the same rows."""
+    """Replay a family's models in both ways, and score both on the same rows.
+
+    Where no training has found anything, there is no change to score in the whole span.
+    """
     sessions: dict[str, ServedModel] = {}
     chosen: Bool = np.zeros(actual.shape, np.bool_)
     runs = []
@@ -239,14 +247,21 @@ def _runs(
         said = serving.replay(history, speaks, stages, walk.horizons, watched=way == "served", tell=part)
         if way == "always":
             chosen = scored_rows(said, actual)
-        runs.append(_run(history, walk, models[0], way, said, actual, chosen, span_ms))
+            known = said.is_stated[:, None] & np.isfinite(actual)
+            known &= (history.frame.open_time_ms >= span_ms[0])[:, None]
+            spoken_for = {model.horizon_minutes for model in models}
+            for column, horizon in enumerate(walk.horizons):
+                if horizon not in spoken_for:
+                    chosen[:, column] = known[:, column]
+        runs.append(_run(history, walk, family, seed, way, said, actual, chosen, span_ms))
     return runs
 
 
 def _run(
     history: History,
     walk: Walk,
-    model: TrainedModel,
+    family: str,
+    seed: int,
     way: Way,
     said: Said,
     actual: Float64,
@@ -254,8 +269,8 @@ def _run(
     span_ms: tuple[int, int],
 ) -> Run:
     return Run(
-        family=model.family,
-        seed=model.seed,
+        family=family,
+        seed=seed,
         way=way,
         horizons={
             horizon: horizon_scores(
@@ -264,8 +279,8 @@ def _run(
                 actual=actual,
                 chosen=chosen,
                 horizon=horizon,
-                family=model.family,
-                seed=model.seed,
+                family=family,
+                seed=seed,
                 draws=walk.draws,
             )
             for horizon in walk.horizons
@@ -276,7 +291,7 @@ def _run(
                 trades=[trade for trade in said.trades if trade["strategy"] == name],
                 costs=walk.costs,
                 span_ms=span_ms,
-                seed=model.seed,
+                seed=seed,
             )
             for horizon, name in walk.strategies.items()
         },
@@ -299,16 +314,17 @@ def _trials(runs: Sequence[Run]) -> list[Trial]:
 
 
 def _check_trained(walk: Walk, trainings: Sequence[Training]) -> None:
+    """Refuse what could not be trained; that a training found nothing to say is a result."""
     for family in walk.families:
         for seed in walk.seeds:
             mine = [each for each in trainings if (each.family, each.seed) == (family, seed)]
             made = {model.horizon_minutes for training in mine for model in training.models}
             for horizon in walk.horizons:
-                if horizon not in made:
-                    last = [each.problem for each in mine if horizon in each.horizons][-1]
+                asked = [each for each in mine if horizon in each.horizons]
+                if horizon not in made and not any(each.rows for each in asked):
                     raise TooShortError(
                         f"{family} has no model for {horizon} minutes ahead after"
-                        f" {len(mine)} trainings; the last said: {last}"
+                        f" {len(asked)} trainings; the last said: {asked[-1].problem}"
                     )
 
 

@@ -141,6 +141,7 @@ def answers(question: Question, model: Made, *, progress: Any, cancelled: Any) -
 
 def _is_honest(request: FitRequest) -> bool:
     """Tell whether the validation rows are new to the earlier model; where not, `fit` begins anew."""
+    assert request.start_seen_to_ms is not None
     return request.start_seen_to_ms < int(parts_of(request).validation.open_time_ms.min())
 
 

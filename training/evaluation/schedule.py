@@ -10,6 +10,9 @@ from schemas.frames import MINUTE_MS
 from training.evaluation.history import History
 from training.settings import ALL_SYMBOLS
 
+#: No fold is shorter: a training an hour is more than anybody runs.
+LEAST_FOLD_MINUTES = 60
+
 #: What one training learns at once: the horizons, and the family.
 Learns = tuple[tuple[int, ...], str]
 
@@ -58,6 +61,29 @@ class Due:
     trained: tuple[tuple[str, int], ...]
 
 
+def check_span(minutes: int, policy: Policy) -> None:
+    """Refuse a recording of so many minutes in which nothing could be trained, or not in so many folds.
+
+    Raises
+    ------
+    TooShortError
+        Saying what to change.
+    """
+    behind = minutes - 1 - policy.window_minutes
+    if behind < 1:
+        raise TooShortError(
+            f"the recording is {minutes} minutes long, and the first training waits for"
+            f" {policy.window_minutes} minutes and one more: take a longer recording, or lower"
+            " training.window_size"
+        )
+    if policy.folds is not None and behind < policy.folds * LEAST_FOLD_MINUTES:
+        raise TooShortError(
+            f"{policy.folds} folds of the {behind} minutes behind the first training would be shorter than"
+            f" {LEAST_FOLD_MINUTES} minutes each: ask for at most {max(1, behind // LEAST_FOLD_MINUTES)} with"
+            " --folds, or take a longer recording"
+        )
+
+
 def due_points(history: History, policy: Policy) -> list[Due]:
     """List the points of a recording, ascending.
 
@@ -80,10 +106,10 @@ def due_points(history: History, policy: Policy) -> list[Due]:
     if not due:
         first_ms = history.first_ms(history.frame.symbols)
         minutes = 0 if first_ms is None else (history.last_ms - first_ms) // MINUTE_MS + 1
+        check_span(minutes, policy)
         raise TooShortError(
-            f"the recording is {minutes} minutes long, and the first training waits for"
-            f" {policy.window_minutes} minutes and one more: take a longer recording, or lower"
-            " training.window_size"
+            f"no symbol has {policy.window_minutes} minutes before the recording of {minutes} minutes ends:"
+            " take a longer one, or lower training.window_size"
         )
     return sorted(due, key=lambda each: each.train_at_ms)
 

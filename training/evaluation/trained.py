@@ -96,7 +96,7 @@ class Training:
     problem
         Why there is no model; empty if there is one.
     rows
-        Rows learned from.
+        Rows learned from; 0 if it failed.
     """
 
     family: str

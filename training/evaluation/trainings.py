@@ -147,13 +147,18 @@ class Trainings:
                 horizon: model.as_served() for horizon, model in serving.items() if model is not None
             },
             start_from=None if ancestor is None else ancestor.native,
+            start_seen_to_ms=None if ancestor is None else ancestor.train_at_ms,
         )
 
     def _ancestor(self, task: Task) -> TrainedModel | None:
         """Find the earlier model that a training goes on from, as `training.ancestors` does."""
         own = [self._promotions.in_production(task.key_of(horizon)) for horizon in task.horizons]
         if self._plan.mode == "online":
-            return _one_file(task, own)
+            earlier = _one_file(task, own)
+            if earlier is None:
+                return None
+            goes_on = self._plan.can_go_on(earlier.train_at_ms, task.train_at_ms, task.horizons)
+            return earlier if goes_on else None
         if self._plan.mode != "transfer" or any(own):
             return None
         for symbol in (ALL_SYMBOLS, *self._plan.symbols):

@@ -15,6 +15,7 @@ from domain.models.serving import ServedModel
 from schemas.frames import MINUTE_MS
 from training.checkpoints import FileCheckpoints
 from training.fitting import FitRequest, FitResult, ServedBefore, fit
+from training.parts import are_enough
 from training.promotion import decide
 
 Market = Callable[..., Path]
@@ -198,3 +199,18 @@ def test_a_model_that_has_seen_validation_rows_is_not_gone_on_from(market: Marke
     assert cheating.model is not None
     assert honest.model.sha256 != anew.model.sha256
     assert cheating.model.sha256 == anew.model.sha256
+
+
+def test_an_earlier_model_is_not_taken_without_what_it_has_seen(market: Market) -> None:
+    with pytest.raises(ValueError, match="start_seen_to_ms"):
+        _request(market(), start_from=b"{}")
+
+
+def test_few_new_minutes_are_not_gone_on_with() -> None:
+    def enough(minutes: int) -> bool:
+        return are_enough(minutes, horizons=(5, 60), validation_fraction=0.2, embargo_minutes=5)
+
+    told = [enough(minutes) for minutes in range(0, 3_000, 10)]
+    assert not any(told[:40])
+    assert all(told[100:])
+    assert told == sorted(told), "more minutes are never too few"
