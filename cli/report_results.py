@@ -124,6 +124,8 @@ def _money(family: str, pnl: Mapping[str, Any]) -> list[str]:
     coin = (
         f"{_number(pnl['coin_flip_pct'], 1)} ({_number(pnl['coin_flip_low_pct'], 1)} to"
         f" {_number(pnl['coin_flip_high_pct'], 1)})"
+        if pnl["trades"]
+        else ""
     )
     return [
         family,
