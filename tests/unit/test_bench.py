@@ -46,6 +46,7 @@ def test_all_promised_figures_can_be_asked_for_by_name() -> None:
         *("latency_while_training_p99", "burst_1000", "replay", "memory", "soak", "growth", "faults_60x"),
         *("inference_p50", "inference_p99", "inference_1000", "lstm_training"),
         *("xgboost_training", "xgboost_training_seconds", "xgboost_small", "xgboost_small_seconds"),
+        *("evaluate", "evaluate_memory"),
     ]
 
     for name in promised:

@@ -137,9 +137,10 @@ async def running(name: str, sizes: Sizes, overrides: Mapping[str, str]) -> Asyn
     sizes
         Says where.
     overrides
-        Settings that differ from the defaults, by dotted key; the environment is not asked.
+        Settings that differ from the defaults, by dotted key; the environment is not asked. XGBoost alone is
+        trained: what else is installed must not change a figure.
     """
-    settings = load(None, {}, dict(overrides))
+    settings = load(None, {}, {"training.model_types": "xgboost", **overrides})
     with folder_for_a_while(name, sizes) as path, occupied(path / "var", settings, "up") as directory:
         stack = Stack(Plan(directory=directory, settings=settings))
         stack.start()

@@ -1,4 +1,4 @@
-"""`tidecast replay` as a user runs it, over a market made up for the purpose."""
+"""`tidecast replay` and `tidecast evaluate` as a user runs them, over a market made up for the purpose."""
 
 from __future__ import annotations
 
@@ -59,14 +59,31 @@ async def replay(
 ) -> dict[str, Any]:
     """Replay a recording into a folder and give the summary; `look` sees the processes every second.
 
+    Without settings of its own it trains XGBoost alone: what else is installed must not change the figure.
+
+    Raises
+    ------
+    NotMeasuredError
+        If it fails.
+    """
+    if config is None:
+        config = folder.with_name(f"{folder.name}.toml")
+        config.write_text('[training]\nmodel_types = ["xgboost"]\n', encoding="utf-8")
+    return await answer_of("replay", recording, "--dir", folder, "--config", config, look=look)
+
+
+async def answer_of(
+    command: str, *more: str | Path, look: Callable[[list[psutil.Process]], Awaitable[None]] | None = None
+) -> dict[str, Any]:
+    """Run a command of ours in processes of its own, and give its answer.
+
     Raises
     ------
     NotMeasuredError
         If it fails.
     """
     words = [sys.executable, "-m", "runtime.lifeline", str(os.getpid())]
-    words += [sys.executable, "-m", "cli.main", "replay", str(recording), "--dir", str(folder), "--json"]
-    words += ["--config", str(config)] if config else []
+    words += [sys.executable, "-m", "cli.main", command, *map(str, more), "--json"]
     process = await asyncio.create_subprocess_exec(
         *words,
         cwd=_ROOT,
@@ -89,7 +106,7 @@ async def replay(
         await asyncio.gather(looking, return_exceptions=True)
     last = await told
     if process.returncode:
-        raise NotMeasuredError(f"tidecast replay ended with code {process.returncode}: {last}")
+        raise NotMeasuredError(f"tidecast {command} ended with code {process.returncode}: {last}")
     summary: dict[str, Any] = json.loads(await answer)
     return summary
 
