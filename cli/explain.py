@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import asyncpg
@@ -31,7 +31,6 @@ _MEANING = {
     "no model": "no model of this horizon serves yet: the forecast is the no-change one",
     "warming": "indicators were not warm after a start or a gap: no model was asked",
     "too old": "the candle was older than inference.max_prediction_age when it was processed",
-    "below threshold": "the confidence is below inference.confidence_threshold",
     "unlike the training rows": "the minute is further from what the model has learned from than"
     " inference.dissimilarity_limit allows",
     "drifted": "the model had been worse than no change for too long",
@@ -92,6 +91,8 @@ def _decision(forecast: dict[str, Any], settings: Settings) -> dict[str, Any]:
     reason = forecast.get("reason")
     if forecast["forecast_type"] != "price_direction":
         return {"signal": "WAIT", "why": "only price forecasts are acted on", "reason": reason}
+    if reason == "below threshold":
+        return {"signal": "WAIT", "why": _too_unsure(forecast, settings), "reason": reason}
     if reason is not None:
         return {"signal": "WAIT", "why": _MEANING.get(reason, reason), "reason": reason}
     change = float(forecast["predicted_value"])
@@ -101,6 +102,16 @@ def _decision(forecast: dict[str, Any], settings: Settings) -> dict[str, Any]:
     traded = forecast["forecast_horizon"] == settings.trading.horizon_minutes
     why = "confident enough" if traded else "confident enough, but this horizon is not the one that is traded"
     return {"signal": signal, "why": why, "reason": None}
+
+
+def _too_unsure(forecast: dict[str, Any], settings: Settings) -> str:
+    confidence, limit = float(forecast["confidence"]), settings.inference.confidence_threshold
+    why = f"the confidence of {confidence:g} is below inference.confidence_threshold, {limit:g}"
+    if confidence >= limit:
+        return f"{why}, before it was rounded for the table"
+    if confidence < 50:
+        return f"{why}: the change points the one way, the probability the other, so nobody knows"
+    return why
 
 
 def _thresholds(settings: Settings) -> dict[str, Any]:
@@ -219,6 +230,12 @@ def _unusual(distances: Float32, own: Float32, top: int) -> list[dict[str, Any]]
     return [{"name": NAMES[k], "value": float(own[k]), "deviations": float(distances[k])} for k in order]
 
 
+def _time(name: str, value: Any) -> Any:
+    if not name.endswith("_ms") or value is None:
+        return value
+    return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M}Z"
+
+
 def _show(answer: dict[str, Any]) -> None:
     forecast, decision = answer["forecast"], answer["decision"]
     say(
@@ -231,7 +248,8 @@ def _show(answer: dict[str, Any]) -> None:
     if "rule" in answer:
         say(answer["rule"])
         return
-    show_table(["model", ""], [pair for pair in answer["model"].items() if pair[0] != "validation"])
+    told = [(name.removesuffix("_ms"), _time(name, value)) for name, value in answer["model"].items()]
+    show_table(["model", ""], [pair for pair in told if pair[0] != "validation"])
     if "not_explained" in answer:
         say(answer["not_explained"])
         return
