@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from exchanges.recording import BadRecordingError, RecordedMarket, recorded_file
 from pipeline.feature_stage import FeatureStage
 from runtime.compute import ComputePool
 from runtime.feature_wiring import engine_of, periods_of
+from runtime.scratch import scratch_folder
 from schemas.frames import MINUTE_MS, Float64
 from training.evaluation.evaluation import BASELINE, Evaluation, Tell, Walk
 from training.evaluation.evaluation import evaluate as walk_forward
@@ -343,14 +343,14 @@ async def _work(settings: Settings, walk: Walk, candles: dict[str, Float64], tel
         history_of, settings, candles, lambda done: tell(_VECTORS_SHARE * done, "indicators and vectors")
     )
     candles.clear()
-    with tempfile.TemporaryDirectory(prefix="tidecast-evaluate-") as scratch:
+    with scratch_folder("evaluate") as scratch:
         async with ComputePool(max_workers=settings.system.max_concurrent_workers) as compute:
             return await walk_forward(
                 history,
                 walk,
                 stages=WiredStages(settings, walk.strategies),
                 compute=compute,
-                scratch=Path(scratch),
+                scratch=scratch,
                 tell=lambda done, text: tell(_VECTORS_SHARE + (1.0 - _VECTORS_SHARE) * done, text),
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from domain.features.schema import schema_hash
 from exchanges.recording import BadRecordingError, recorded_files
 from runtime.compute import ComputePool
 from runtime.feature_wiring import periods_of
+from runtime.scratch import scratch_folder
 from training.evaluation.ablation import Tell, check_step
 from training.evaluation.history import History
 from training.evaluation.schedule import TooShortError
@@ -129,7 +129,7 @@ async def _worked(
         loop.add_signal_handler(number, task.cancel)
     progress.print(f"{name}: indicators and vectors", markup=False)
     history = await asyncio.to_thread(history_of, settings, candles_of(settings), lambda _: None)
-    with tempfile.TemporaryDirectory(prefix=f"tidecast-{word}-") as scratch:
+    with scratch_folder(word) as scratch:
         async with ComputePool(max_workers=settings.system.max_concurrent_workers) as compute:
             return await work(
                 Recorded(
@@ -138,7 +138,7 @@ async def _worked(
                     plan=plan_of(settings, schema_hash=schema_hash(periods_of(settings))),
                     horizons=tuple(settings.training.forecast_horizons),
                     compute=compute,
-                    scratch=Path(scratch),
+                    scratch=scratch,
                     tell=_teller(word),
                 )
             )
