@@ -27,6 +27,7 @@ from training.ancestors import Ancestor, Ancestors
 from training.fitting import FitRequest, FitResult, TrainedModel, fit
 from training.incumbents import Incumbent, Incumbents
 from training.promotion import Decision, decide
+from training.request import request_of
 from training.rows import Compute, RowFiles, Span
 from training.settings import ALL_SYMBOLS, TrainingPlan
 from training.task import TrainTask, task_of
@@ -143,7 +144,10 @@ class TrainHandler:
 
     def checkpoint_path(self, job: jobs.Job) -> Path:
         """Name the file in which a job's unfinished training is kept."""
-        return self._scratch / f"{naming.batch_id(**task_of(job, self._plan).names)}.state"
+        return self._checkpoint_path(task_of(job, self._plan))
+
+    def _checkpoint_path(self, task: TrainTask) -> Path:
+        return self._scratch / f"{naming.batch_id(**task.names)}.state"
 
     def _from_ms(self, task: TrainTask, ancestor: Ancestor | None) -> int:
         minutes = self._plan.history_minutes
@@ -167,27 +171,23 @@ class TrainHandler:
         production: Mapping[int, Incumbent],
         ancestor: Ancestor | None,
     ) -> FitRequest:
-        plan = self._plan
-        return FitRequest(
-            folder=str(folder),
-            checkpoint_path=str(self._scratch / f"{naming.batch_id(**task.names)}.state"),
+        asked = request_of(
+            self._plan,
+            folder=folder,
+            family=task.family,
+            symbol=task.symbol,
+            horizons=task.horizons,
+            train_at_ms=task.train_at_ms,
             settings=task.settings,
-            seed=plan.seed_of(**task.names),
-            feature_names=plan.feature_names,
-            schema_hash=plan.schema_hash,
-            warm_up_minutes=plan.warm_up_minutes,
-            optional_features=plan.optional_features,
-            validation_fraction=plan.validation_fraction,
-            embargo_minutes=plan.embargo_minutes,
+        )
+        return replace(
+            asked,
+            checkpoint_path=str(self._checkpoint_path(task)),
             production={
                 horizon: found.served for horizon, found in production.items() if found.served is not None
             },
             start_from=ancestor.native if ancestor is not None else None,
             start_seen_to_ms=ancestor.train_at_ms if ancestor is not None else None,
-            family=task.family,
-            symbol=task.symbol,
-            horizons=task.horizons,
-            train_at_ms=task.train_at_ms,
         )
 
     async def _write(

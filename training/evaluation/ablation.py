@@ -28,6 +28,7 @@ from training.evaluation.history import History
 from training.evaluation.schedule import Due, Policy, TooShortError, due_points
 from training.evaluation.scoring import outcomes_pct
 from training.fitting import FitRequest, fit
+from training.request import request_of
 from training.rows import Compute, save_rows
 from training.settings import ALL_SYMBOLS, TrainingPlan
 
@@ -341,24 +342,14 @@ def _save(folder: Path, history: History, due: Due, scored: Int64, step_minutes:
 def _request(
     plan: TrainingPlan, due: Due, folder: Path, horizons: tuple[int, ...], variant: Variant
 ) -> FitRequest:
-    return FitRequest(
-        folder=str(folder),
-        checkpoint_path="",
+    return request_of(
+        plan,
+        folder=folder,
         family=FAMILY,
-        settings=plan.family_settings.get(FAMILY, {}),
-        seed=variant.seed
-        + plan.seed_of(
-            family=FAMILY, symbol=ALL_SYMBOLS, horizon_minutes=horizons[-1], train_at_ms=due.train_at_ms
-        ),
         symbol=ALL_SYMBOLS,
         horizons=horizons,
         train_at_ms=due.train_at_ms,
-        feature_names=plan.feature_names,
-        schema_hash=plan.schema_hash,
-        warm_up_minutes=plan.warm_up_minutes,
-        optional_features=plan.optional_features,
-        validation_fraction=plan.validation_fraction,
-        embargo_minutes=plan.embargo_minutes,
+        more_seed=variant.seed,
     )
 
 

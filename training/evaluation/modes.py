@@ -38,6 +38,7 @@ from training.evaluation.modes_lessons import Learned, Lesson, Question, answers
 from training.evaluation.schedule import Due, TooShortError
 from training.evaluation.scoring import outcomes_pct
 from training.fitting import FitRequest
+from training.request import request_of
 from training.rows import Compute, save_rows
 from training.settings import ALL_SYMBOLS, TrainingPlan
 
@@ -346,28 +347,14 @@ class _Trial:
         return 1 + 3 * later + of_symbols
 
     def _request(self, due: Due, symbol: str, more_seed: int) -> FitRequest:
-        plan = self.plan
-        return FitRequest(
-            folder=str(self.folder),
-            checkpoint_path="",
+        return request_of(
+            self.plan,
+            folder=self.folder,
             family=self.family,
-            settings=plan.family_settings.get(self.family, {}),
-            seed=more_seed
-            + plan.seed_of(
-                family=self.family,
-                symbol=symbol,
-                horizon_minutes=self.horizons[-1],
-                train_at_ms=due.train_at_ms,
-            ),
             symbol=symbol,
             horizons=self.horizons,
             train_at_ms=due.train_at_ms,
-            feature_names=plan.feature_names,
-            schema_hash=plan.schema_hash,
-            warm_up_minutes=plan.warm_up_minutes,
-            optional_features=plan.optional_features,
-            validation_fraction=plan.validation_fraction,
-            embargo_minutes=plan.embargo_minutes,
+            more_seed=more_seed,
         )
 
     async def _speaks(

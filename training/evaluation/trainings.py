@@ -14,6 +14,7 @@ from training.evaluation.row_folders import RowFolders
 from training.evaluation.schedule import Due, Learns
 from training.evaluation.trained import Task, TrainedModel, Training
 from training.fitting import FitRequest, FitResult, fit
+from training.request import request_of
 from training.rows import Compute
 from training.settings import ALL_SYMBOLS, TrainingPlan
 
@@ -127,22 +128,17 @@ class Trainings:
     def _request(self, task: Task, folder: Path, ancestor: TrainedModel | None) -> FitRequest:
         plan = replace(self._plan, seed=task.seed)
         serving = {horizon: self._promotions.in_production(task.key_of(horizon)) for horizon in task.horizons}
-        return FitRequest(
-            folder=str(folder),
-            # an evaluation that is cut off begins anew: nothing of it is left behind
-            checkpoint_path="",
+        # an evaluation that is cut off begins anew: no unfinished state is kept
+        asked = request_of(
+            plan,
+            folder=folder,
             family=task.family,
-            settings=plan.family_settings.get(task.family, {}),
-            seed=plan.seed_of(**task.names_of(task.horizons[-1])),
             symbol=task.symbol,
             horizons=task.horizons,
             train_at_ms=task.train_at_ms,
-            feature_names=plan.feature_names,
-            schema_hash=plan.schema_hash,
-            warm_up_minutes=plan.warm_up_minutes,
-            optional_features=plan.optional_features,
-            validation_fraction=plan.validation_fraction,
-            embargo_minutes=plan.embargo_minutes,
+        )
+        return replace(
+            asked,
             production={
                 horizon: model.as_served() for horizon, model in serving.items() if model is not None
             },
