@@ -36,6 +36,8 @@ _FORMAT = 1
 _LOOPBACK = "127.0.0.1"
 # A socket path has about 107 bytes, and the servers add names of their own to the folder's.
 _LONGEST_RUN_FOLDER = 80
+#: Who began this process: servers that root starts go on as somebody else, in folders made before.
+_USER = os.getuid()
 
 
 class DirectoryError(Exception):
@@ -273,7 +275,7 @@ class Directory:
         base = os.environ.get("XDG_RUNTIME_DIR", "")
         if not base or len(base) > _LONGEST_RUN_FOLDER - 30 or not Path(base).is_dir():
             base = "/tmp"  # noqa: S108  # the folder in it is checked for its owner before use
-        return Path(base) / f"tidecast-{os.getuid()}-{_short_hash(self.path)}"
+        return Path(base) / f"tidecast-{_USER}-{_short_hash(self.path)}"
 
     @property
     def sockets(self) -> Path:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -213,3 +214,17 @@ def test_binaries_that_are_not_there_are_named(directory: Directory) -> None:
         assert result.returncode == 1
         assert "/nowhere" in result.stderr
         assert variable in result.stderr
+
+
+def test_servers_of_a_folder_with_a_long_name_start() -> None:
+    # their sockets lie in a short folder elsewhere, which whoever starts them makes for them
+    with tempfile.TemporaryDirectory(prefix="tidecast-") as base:
+        directory = Directory.create(Path(base) / ("x" * 60) / ("y" * 60), IDENTITY)
+        try:
+            assert not directory.run.is_relative_to(directory.path)
+            with session.running("redis", directory), session.running("postgres", directory, ["fsync=off"]):
+                assert redis.Redis.from_url(directory.redis_url).ping()
+                with psycopg.connect(directory.postgres_url) as connection:
+                    assert connection.execute("SELECT 1").fetchone() == (1,)
+        finally:
+            shutil.rmtree(directory.run, ignore_errors=True)
