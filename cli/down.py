@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import psutil
 import typer
 
 from cli.answer import give_json, progress, say
@@ -15,6 +16,7 @@ from runtime.directory import Directory
 from runtime.stack import KILL_AFTER_S, supervisor_pid
 
 _KILL_AFTER_S = KILL_AFTER_S + 1.0
+_GONE_WITHIN_S = 2.0
 
 
 def down(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -> None:
@@ -22,6 +24,7 @@ def down(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -> 
     directory = Directory.open(folder)
     started = time.monotonic()
     was_running = _is_running(directory)
+    launcher = _launcher(directory)
     while _is_running(directory) and time.monotonic() - started < _KILL_AFTER_S:
         _ask(directory, signal.SIGTERM)
         _wait_until_gone(directory, started + _KILL_AFTER_S)
@@ -30,6 +33,10 @@ def down(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -> 
         _ask(directory, signal.SIGKILL)
         _wait_until_gone(directory, time.monotonic() + 5.0)
     stopped = not _is_running(directory)
+    if stopped and launcher is not None:
+        # it has let go of the folder, and may need a moment more to be gone
+        with contextlib.suppress(psutil.TimeoutExpired):
+            launcher.wait(_GONE_WITHIN_S)
     took_s = round(time.monotonic() - started, 2)
     if as_json:
         give_json({"was_running": was_running, "stopped": stopped, "seconds": took_s})
@@ -40,6 +47,13 @@ def down(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -> 
     if not stopped:
         progress.print(f"something in {directory.path} does not end: see `tidecast status`", markup=False)
         raise typer.Exit(1)
+
+
+def _launcher(directory: Directory) -> psutil.Process | None:
+    holder = directory.holder()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(holder.pid) if holder is not None else None
+    return None
 
 
 def _is_running(directory: Directory) -> bool:
