@@ -33,9 +33,10 @@ def test_what_a_killed_command_left_is_removed_by_the_next(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name", [f"tidecast-evaluate-{os.getpid()}-abc", "tidecast-notes", "tidecast-replay-0001x", "other-1-abc"]
+    "name", ["tidecast-evaluate-{own}-abc", "tidecast-notes", "tidecast-replay-0001x", "other-1-abc"]
 )
 def test_what_is_in_use_or_somebody_elses_stays(tmp_path: Path, name: str) -> None:
+    name = name.format(own=os.getpid())
     (tmp_path / name).mkdir()
     with scratch_folder("evaluate", base=tmp_path):
         pass
