@@ -19,7 +19,7 @@ import asyncpg
 
 from db.connect import connect
 from db.repositories import checkpoints, live_gaps
-from db.repositories.live_gaps import LiveModel
+from db.repositories.live_gaps import LiveModel, ToldVerdict
 from domain.evaluation.live_gap import Verdict, verdicts
 from domain.evaluation.live_gap import live_gaps as gaps_of
 from pipeline.drift_rows import CATEGORY
@@ -35,8 +35,6 @@ FORECASTER = "forecaster"
 EVERY_S, EVERY_S_IN_REPLAY = 60.0, 1.0
 _LAST_LOOK_S = 2.0
 _DAY_MS = 86_400_000
-#: Which verdict: version, horizon, day, and whether it began or ended there.
-_Told = tuple[str, int, int, bool]
 
 
 @dataclass(kw_only=True)
@@ -58,7 +56,7 @@ class GapWatch:
     looked_at: int | None = None
     #: What is worse at the moment, in words, by version and horizon.
     worse: dict[str, str] = field(default_factory=dict)
-    _told: set[_Told] = field(default_factory=set)
+    _told: set[ToldVerdict] = field(default_factory=set)
 
     async def look(self, connection: asyncpg.Connection) -> list[LogEntry]:
         """Make the entries that were not made before; none while no further day is over."""
@@ -66,7 +64,9 @@ class GapWatch:
         if last is None or last == self.looked_at:
             return []
         if self.looked_at is None:
-            self._told |= await _told_before(connection)
+            self._told |= await live_gaps.told_verdicts(
+                connection, category=CATEGORY, subcategory=SUBCATEGORY
+            )
         models = await live_gaps.live_models(connection)
         self.worse = {}
         entries = [entry for model in models for entry in self._of(model, last)]
@@ -90,7 +90,7 @@ class GapWatch:
         self, model: LiveModel, verdict: Verdict, day: int, last: int, *, is_retired: bool = False
     ) -> Iterable[LogEntry]:
         worse = verdict.worse and not is_retired
-        key = (model.model_version, model.horizon_minutes, day, worse)
+        key = ToldVerdict(model.model_version, model.horizon_minutes, day, worse)
         if key in self._told or last - day > self.remember_days:
             return
         self._told.add(key)
@@ -142,19 +142,6 @@ async def watch_gaps(worker: Worker, alerts: AlertObserver) -> None:
                 worker.log.warning(what, action=SUBCATEGORY, problem=str(error))
             complained = True
         worker.health.details["worse_than_walk_forward"] = list(watch.worse.values())
-
-
-async def _told_before(connection: asyncpg.Connection) -> set[_Told]:
-    rows = await connection.fetch(
-        """
-        SELECT context->>'model_version' AS version, (context->>'horizon_minutes')::integer AS horizon,
-               (context->>'day')::integer AS day, (context->>'worse')::boolean AS worse
-        FROM "systemLogs" WHERE category = $1 AND subcategory = $2 AND context ? 'model_version'
-        """,
-        CATEGORY,
-        SUBCATEGORY,
-    )
-    return {(row["version"], row["horizon"], row["day"], row["worse"]) for row in rows}
 
 
 def _retired(model: LiveModel, last: int) -> int:

@@ -1,10 +1,10 @@
-"""What every model earned live, by day, beside the score of its validation."""
+"""What every model earned live, by day, beside the score of its validation; and what was told of that."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -30,6 +30,20 @@ _MODELS = """
     WHERE model.metrics ? 'walk_forward'
     GROUP BY model.id ORDER BY model.forecast_horizon, model.symbol, model.model_type, model.id
 """
+_TOLD = """
+    SELECT context->>'model_version' AS model_version,
+           (context->>'horizon_minutes')::integer AS horizon_minutes, (context->>'day')::integer AS day, (context->>'worse')::boolean AS worse
+    FROM "systemLogs" WHERE category = $1 AND subcategory = $2 AND context ? 'model_version'
+"""
+
+
+class ToldVerdict(NamedTuple):
+    """A verdict that was told: that a model is, or is no longer, worse live, from the end of a day on."""
+
+    model_version: str
+    horizon_minutes: int
+    day: int
+    worse: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +89,13 @@ async def live_models(connection: asyncpg.Connection) -> list[LiveModel]:
         )
         for row in await connection.fetch(_MODELS)
     ]
+
+
+async def told_verdicts(
+    connection: asyncpg.Connection, *, category: str, subcategory: str
+) -> set[ToldVerdict]:
+    """Read off the log which verdicts were told, in lines of this category and subcategory."""
+    return {ToldVerdict(**dict(row)) for row in await connection.fetch(_TOLD, category, subcategory)}
 
 
 def _score(stored: Mapping[str, Any]) -> WalkForwardScore:
