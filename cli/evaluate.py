@@ -16,13 +16,14 @@ from cli.answer import give_json, progress
 from cli.evaluate_screen import show
 from cli.evaluation_stages import WiredStages, costs_of, learns_of, strategies_of
 from cli.folder import ConfigOption, JsonOption, settings_for_start
-from cli.replay import FAMILIAR
+from cli.html_file import check_html_file, write_html_file
+from cli.recording import candles_of, chosen_symbols, recorded_at
 from config.ml_config import Settings
 from domain.features.schema import schema_hash
 from domain.models import families as known_families
 from domain.models.model import UnknownFamilyError
 from domain.partitioning import owned_partitions, owned_symbols
-from exchanges.recording import BadRecordingError, RecordedMarket, recorded_files
+from exchanges.recording import BadRecordingError
 from pipeline.feature_stage import FeatureStage
 from runtime.compute import ComputePool
 from runtime.feature_wiring import engine_of, periods_of
@@ -79,7 +80,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Walk forward over recorded candles, retraining as in production, and report how good the models are."""
-    _check_page(html)
+    check_html_file(html)
     found, told, settings = evaluated(
         path,
         horizons=_whole_numbers(horizons, "--horizons", least=1),
@@ -92,7 +93,7 @@ def evaluate(
         as_json=as_json,
     )
     if html is not None:
-        _write(html, page(found, told, name=path.resolve().name, settings=_told_settings(settings)))
+        write_html_file(html, page(found, told, name=path.resolve().name, settings=_told_settings(settings)))
     if as_json:
         give_json(told)
     else:
@@ -121,7 +122,7 @@ def evaluated(
         With code 130 if it is asked to stop.
     """
     try:
-        chosen = _symbols(path, symbols)
+        chosen = chosen_symbols(path, symbols)
         recording = recorded_at(path, chosen, *span)
         settings = settings_for_start(config, recording)
         candles = candles_of(settings)
@@ -174,52 +175,6 @@ def families_named(text: str | None) -> tuple[str, ...]:
             f"names no family; there is {', '.join(known_families.NAMES)}", param_hint="--families"
         )
     return names
-
-
-def _symbols(path: Path, text: str | None) -> list[str]:
-    if not path.is_dir():
-        problem = "is a file" if path.exists() else "does not exist"
-        raise OSError(f"{path} {problem}: PATH names a folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files")
-    recorded = recorded_files(path)
-    if text is None:
-        familiar = [symbol for symbol in FAMILIAR if symbol in recorded]
-        return familiar + sorted(set(recorded) - set(familiar))
-    wanted = text.replace(",", " ").split()
-    if not wanted:
-        raise typer.BadParameter("names no symbol", param_hint="--symbols")
-    if missing := [symbol for symbol in wanted if symbol not in recorded]:
-        raise BadRecordingError(
-            f"{path} has no recording of {', '.join(missing)}; it has {', '.join(sorted(recorded))}"
-        )
-    return wanted
-
-
-def recorded_at(
-    path: Path, symbols: Sequence[str], from_: str | None = None, to: str | None = None
-) -> dict[str, Any]:
-    """Give the settings with which `tidecast replay` would play a recording."""
-    return {
-        "symbols": ",".join(symbols),
-        "market.exchange": "simulated",
-        "market.recorded_path": str(path.absolute()),
-        "market.from": from_,
-        "market.to": to,
-        "market.speed": "max",
-        "pipeline.replay": "true",
-        "data.history_days": "0",
-    }
-
-
-def candles_of(settings: Settings) -> dict[str, Float64]:
-    """Read the recording that the settings name, by symbol."""
-    market = settings.market
-    assert market.recorded_path is not None
-    recorded = RecordedMarket(
-        market.recorded_path, symbols=settings.symbols, from_ms=market.from_ms, to_ms=market.to_ms
-    )
-    spans = [recorded.span(symbol) for symbol in settings.symbols]
-    first_ms, last_ms = min(first for first, _ in spans), max(last for _, last in spans if last is not None)
-    return {symbol: recorded.candles(symbol, first_ms, last_ms + 1) for symbol in settings.symbols}
 
 
 def _minutes(candles: dict[str, Float64]) -> int:
@@ -279,25 +234,6 @@ def walk_of(settings: Settings, seeds: tuple[int, ...], folds: int | None) -> Wa
         trade_horizon=settings.trading.horizon_minutes,
         strategies=strategies_of(settings),
     )
-
-
-def _check_page(html: Path | None) -> None:
-    """Say before the work that the page could not be written after it."""
-    if html is None:
-        return
-    if html.is_dir() or not html.parent.is_dir():
-        problem = "is a folder" if html.is_dir() else f"cannot be written: there is no folder {html.parent}"
-        raise typer.BadParameter(f"{html} {problem}; name a file such as report.html", param_hint="--html")
-
-
-def _write(html: Path, text: str) -> None:
-    """Replace the file as a whole."""
-    part = html.with_name(f"{html.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(html)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _told_settings(settings: Settings) -> dict[str, Any]:

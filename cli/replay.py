@@ -18,12 +18,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from cli.answer import give_json, progress, say, show_table
 from cli.folder import ConfigOption, JsonOption, folder_named, settings_for_start
+from cli.recording import chosen_symbols, market_of, recorded_at
 from config.ml_config import Settings
 from db.migrate import migrate
 from db.repositories.checkpoints import moment
 from db.repositories.overview import Summary, read_summary
 from domain.partitioning import owned_partitions
-from exchanges.recording import BadRecordingError, RecordedMarket, recorded_files
+from exchanges.recording import BadRecordingError
 from runtime.directory import Directory
 from runtime.drain import Progress as Drain
 from runtime.drain import exchange_state, read_progress
@@ -36,7 +37,6 @@ _LOOK_EVERY_S = 0.25
 STUCK_AFTER_S = 300.0
 #: A process that had to be started so often while nothing moved will not get on.
 _MOST_STARTS = 12
-FAMILIAR = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "HBARUSDT")
 
 
 class StoppedEarlyError(Exception):
@@ -77,24 +77,11 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Play recorded candles through the five workers; the same command goes on where it was cut."""
-    _check_path(path)
     try:
-        chosen = _chosen(path, symbols)
+        chosen = chosen_symbols(path, symbols)
     except BadRecordingError as error:
         raise OSError(str(error)) from error
-    settings = settings_for_start(
-        config,
-        {
-            "symbols": ",".join(chosen),
-            "market.exchange": "simulated",
-            "market.recorded_path": str(path.absolute()),
-            "market.from": from_,
-            "market.to": to,
-            "market.speed": speed,
-            "pipeline.replay": "true",
-            "data.history_days": "0",
-        },
-    )
+    settings = settings_for_start(config, {**recorded_at(path, chosen, from_, to), "market.speed": speed})
     _check_recording(settings)
     play_into(folder or Path("var") / f"replay-{path.resolve().name}", settings, shards, as_json)
 
@@ -108,11 +95,8 @@ def _check_recording(settings: Settings) -> None:
         Naming the file, and what is wrong with it.
     """
     market = settings.market
-    assert market.recorded_path is not None
     try:
-        RecordedMarket(
-            market.recorded_path, symbols=settings.symbols, from_ms=market.from_ms, to_ms=market.to_ms
-        )
+        market_of(settings)
     except BadRecordingError as error:
         asked = [
             f"{option} {moment(ms):%Y-%m-%dT%H:%MZ}"
@@ -120,15 +104,6 @@ def _check_recording(settings: Settings) -> None:
             if ms is not None
         ]
         raise OSError(f"{error}{' (' + ' '.join(asked) + ')' if asked else ''}") from error
-
-
-def _check_path(path: Path) -> None:
-    """Raise if there is no folder where one was named."""
-    wanted = "a folder of SYMBOL-1m.parquet or SYMBOL-1m.csv files"
-    if not path.exists():
-        raise OSError(f"{path} does not exist: PATH names {wanted}")
-    if not path.is_dir():
-        raise OSError(f"{path} is a file: PATH names {wanted}, such as {path.absolute().parent}")
 
 
 def play_into(
@@ -160,20 +135,6 @@ def play_into(
         give_json(answer)
     else:
         _show(answer)
-
-
-def _chosen(path: Path, symbols: str | None) -> list[str]:
-    recorded = recorded_files(path)
-    if symbols is None:
-        known = [symbol for symbol in FAMILIAR if symbol in recorded]
-        return known + sorted(set(recorded) - set(known))
-    wanted = symbols.replace(",", " ").split()
-    missing = [symbol for symbol in wanted if symbol not in recorded]
-    if missing:
-        raise BadRecordingError(
-            f"{path} has no recording of {', '.join(missing)}; it has {', '.join(sorted(recorded))}"
-        )
-    return wanted
 
 
 async def _play(plan: Plan) -> dict[str, Any]:

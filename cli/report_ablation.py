@@ -12,24 +12,21 @@ import typer
 
 from cli.answer import give_json, say, show_table
 from cli.folder import ConfigOption, JsonOption, settings_for_start
-from cli.report_ablation_page import BEGIN, as_markdown, put_into
-from cli.report_recorded import Recorded, check_page, on_recording
+from cli.report_ablation_page import BEGIN, END, as_markdown
+from cli.report_page import check_page, put_into
+from cli.report_recorded import Recorded, RecordingsArgument, StepOption, on_recordings
 from domain.features.schema import GROUPS
 from training.evaluation.ablation import Ablated, ablate, variants_of
-from training.evaluation.ablation_scores import Level, Worth, levels, worths
+from training.evaluation.ablation_scores import Worth, levels, worths
+from training.evaluation.contrasts import Level
 
 #: Groups that are also hidden together: all views of longer bars and of other symbols at once.
 TOGETHER = (("time frames", "cross-market"),)
 
 
 def ablation(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Folders of SYMBOL-1m.parquet or SYMBOL-1m.csv files."),
-    ],
-    step: Annotated[
-        int, typer.Option("--step", min=1, help="Learn from and score one minute in so many.")
-    ] = 5,
+    paths: RecordingsArgument,
+    step: StepOption = 5,
     into: Annotated[
         Path | None,
         typer.Option("--into", help="Put the tables into this page, such as docs/ablation.md."),
@@ -40,22 +37,20 @@ def ablation(
     """Retrain without each group of features, and compare with all features on the same minutes."""
     check_page(into, BEGIN)
     begun_s = time.monotonic()
-    found = [
-        on_recording(
-            path,
-            lambda recorded: _ablated(recorded, step),
-            word="ablation",
-            step=step,
-            config=config,
-            as_json=as_json,
-        )
-        for path in paths
-    ]
-    settings = settings_for_start(config, {})
-    measured, worth = levels(found, seed=settings.training.seed), worths(found, seed=settings.training.seed)
+    found = on_recordings(
+        paths,
+        lambda recorded: _ablated(recorded, step),
+        word="ablation",
+        step=step,
+        config=config,
+        as_json=as_json,
+    )
+    seed = settings_for_start(config, {}).training.seed
+    measured, worth = levels(found, seed=seed), worths(found, seed=seed)
     seconds = time.monotonic() - begun_s
     if into is not None:
-        put_into(into, as_markdown(found, measured, worth, step_minutes=step, seconds=seconds))
+        tables = as_markdown(found, measured, worth, step_minutes=step, seconds=seconds)
+        put_into(into, tables, begin=BEGIN, end=END)
     if as_json:
         give_json(_answer(found, measured, worth, step, seconds))
     else:

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
-from domain.evaluation.bootstrap import Interval
+from cli.report_page import day, marked, table, with_interval
 from training.evaluation.ablation import RESEEDED, Ablated
-from training.evaluation.ablation_scores import (
-    HELPS,
-    HURTS,
-    LOSSES,
-    POOLED,
-    Contrast,
-    Level,
-    Worth,
-)
+from training.evaluation.ablation_scores import Worth
+from training.evaluation.contrasts import HELPS, HURTS, LOSSES, POOLED, Level
 
 BEGIN = "<!-- tables: written by `tidecast report ablation --into`, do not edit by hand -->"
 END = "<!-- end of tables -->"
-
-
-def put_into(page: Path, tables: str, *, begin: str = BEGIN, end: str = END) -> None:
-    """Put tables into a page, in place of those that were there between two lines.
-
-    Raises
-    ------
-    OSError
-        If the page has no place for them.
-    """
-    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise OSError(f"{page}: has no part between {begin} and {end}")
-    page.write_text(f"{before}{begin}\n\n{tables}\n\n{end}{after}", encoding="utf-8")
 
 
 def as_markdown(
@@ -135,27 +110,3 @@ def _worths(name: str, worth: Sequence[Worth]) -> str:
     )
     title = "All recordings together" if name == POOLED else f"`{name}`"
     return f"### {title}\n\n{table(head, rows)}"
-
-
-def marked(each: Contrast) -> str:
-    """Write what a comparison found, marked where its own interval leaves out 0."""
-    return with_interval(each.worth) + ("¹" if each.stands_out else "")
-
-
-def with_interval(interval: Interval) -> str:
-    """Write an estimate with its bounds, where there are any."""
-    if math.isnan(interval.low):
-        return f"{interval.estimate:+.2f}"
-    return f"{interval.estimate:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
-
-
-def day(time_ms: int) -> str:
-    """Write the day of a time, UTC."""
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table of Markdown."""
-    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
-    lines.insert(1, "|" + "---|" * len(head))
-    return "\n".join(lines)

@@ -21,7 +21,8 @@ from cli.folder import (
     folder_named,
     settings_for_start,
 )
-from cli.replay import FAMILIAR
+from cli.html_file import check_html_file, write_html_file
+from cli.recording import familiar_first
 from cli.report_correlations_html import page
 from cli.report_correlations_screen import show
 from config.ml_config import Settings
@@ -89,7 +90,7 @@ def correlations(
 ) -> None:
     """Show how symbols move together over 1, 5, 15 and 60 minutes, and who leads whom, beyond chance."""
     chosen = _timeframes(timeframes)
-    _check_page(html)
+    check_html_file(html)
     if (path is None) == (folder is None):
         raise typer.BadParameter("give either a PATH of recordings or --dir with a pipeline's folder")
     settings = settings_for_start(config, {"market.from": from_, "market.to": to})
@@ -121,7 +122,7 @@ def correlations(
     )
     told = answer(report)
     if html is not None:
-        _write(html, page(told, found))
+        write_html_file(html, page(told, found))
     if as_json:
         give_json(told)
     else:
@@ -155,15 +156,6 @@ def _symbols(text: str | None) -> tuple[str, ...]:
     return wanted
 
 
-def _check_page(html: Path | None) -> None:
-    """Say before the work that the page could not be written after it."""
-    if html is None:
-        return
-    if html.is_dir() or not html.parent.is_dir():
-        problem = "is a folder" if html.is_dir() else f"cannot be written: there is no folder {html.parent}"
-        raise typer.BadParameter(f"{html} {problem}; name a file such as report.html", param_hint="--html")
-
-
 def _check_pairs(source: str, closes: Closes) -> None:
     if len(closes) < 2:
         raise OSError(
@@ -179,8 +171,7 @@ def _pick(source: str, there: list[str], asked: Asked) -> tuple[str, ...]:
                 f"{source} has no candles of {', '.join(missing)}; it has {', '.join(there) or 'none'}"
             )
         return asked.symbols
-    familiar = [symbol for symbol in FAMILIAR if symbol in there]
-    every = (*familiar, *(symbol for symbol in there if symbol not in familiar))
+    every = tuple(familiar_first(there))
     if len(every) > MOST_SYMBOLS:
         progress.print(
             f"{len(every)} symbols: taking {', '.join(every[:MOST_SYMBOLS])}; others with --symbols",
@@ -327,13 +318,3 @@ def _bounds(interval: Interval) -> list[float]:
 
 def _iso(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%MZ}"
-
-
-def _write(html: Path, text: str) -> None:
-    """Replace the file as a whole."""
-    part = html.with_name(f"{html.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(html)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,9 +13,9 @@ import typer
 from cli.answer import give_json, say, show_table
 from cli.evaluate import families_named
 from cli.folder import ConfigOption, JsonOption, settings_for_start
-from cli.report_ablation_page import put_into
 from cli.report_modes_page import BEGIN, END, as_markdown
-from cli.report_recorded import Recorded, check_page, on_recording
+from cli.report_page import check_page, put_into
+from cli.report_recorded import Recorded, RecordingsArgument, StepOption, on_recordings
 from domain.models.model import BadSettingsError
 from training.evaluation.evaluation import BASELINE
 from training.evaluation.modes import Tried, try_modes
@@ -23,16 +23,11 @@ from training.evaluation.modes_scores import Gain, Standing, gains, standings
 
 
 def modes(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Folders of SYMBOL-1m.parquet or SYMBOL-1m.csv files."),
-    ],
+    paths: RecordingsArgument,
     families: Annotated[
         str, typer.Option("--families", help="Model families that are retrained, such as xgboost,lstm.")
     ] = "xgboost",
-    step: Annotated[
-        int, typer.Option("--step", min=1, help="Learn from and score one minute in so many.")
-    ] = 5,
+    step: StepOption = 5,
     into: Annotated[
         Path | None,
         typer.Option("--into", help="Put the tables into this page, such as docs/training-modes.md."),
@@ -44,18 +39,15 @@ def modes(
     check_page(into, BEGIN)
     names = _learning(families)
     begun_s = time.monotonic()
-    found = [
-        each
-        for path in paths
-        for each in on_recording(
-            path,
-            lambda recorded: _tried(recorded, names, step),
-            word="modes",
-            step=step,
-            config=config,
-            as_json=as_json,
-        )
-    ]
+    tried = on_recordings(
+        paths,
+        lambda recorded: _tried(recorded, names, step),
+        word="modes",
+        step=step,
+        config=config,
+        as_json=as_json,
+    )
+    found = [each for of_recording in tried for each in of_recording]
     seed = settings_for_start(config, {}).training.seed
     level, gained = standings(found, seed=seed), gains(found, seed=seed)
     seconds = time.monotonic() - begun_s

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cli.report_ablation_page import day, marked, table, with_interval
-from training.evaluation.ablation_scores import HELPS, HURTS, LOSSES, POOLED
+from cli.report_page import day, marked, table, with_interval
+from training.evaluation.contrasts import HELPS, HURTS, LOSSES, POOLED
 from training.evaluation.modes import ONLINE, RESEEDED, TRANSFER, Tried
 from training.evaluation.modes_scores import AGAINST, Gain, Standing
 

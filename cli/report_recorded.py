@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
 from cli.answer import give_json, progress
-from cli.evaluate import candles_of, history_of, recorded_at
+from cli.evaluate import history_of
 from cli.folder import settings_for_start
-from cli.replay import FAMILIAR
+from cli.recording import candles_of, chosen_symbols, recorded_at
 from config.ml_config import Settings
 from domain.features.schema import schema_hash
-from exchanges.recording import BadRecordingError, recorded_files
+from exchanges.recording import BadRecordingError
 from runtime.compute import ComputePool
 from runtime.feature_wiring import periods_of
 from runtime.scratch import scratch_folder
-from training.evaluation.ablation import Tell, check_step
 from training.evaluation.history import History
 from training.evaluation.schedule import TooShortError
+from training.evaluation.weekly import Tell, check_step
 from training.settings import TrainingPlan, plan_of
 
+RecordingsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH...", help="Folders of SYMBOL-1m.parquet or SYMBOL-1m.csv files."),
+]
+StepOption = Annotated[int, typer.Option("--step", min=1, help="Learn from and score one minute in so many.")]
 _SAY_EVERY_S = 10.0
 _Found = TypeVar("_Found")
 
@@ -54,16 +59,16 @@ class Recorded:
     tell: Tell
 
 
-def on_recording(
-    path: Path,
+def on_recordings(
+    paths: Sequence[Path],
     work: Callable[[Recorded], Awaitable[_Found]],
     *,
     word: str,
     step: int,
     config: Path | None,
     as_json: bool,
-) -> _Found:
-    """Do some work on a recording; its processes and files are gone then, also when it is stopped.
+) -> list[_Found]:
+    """Do some work on one recording after the other; processes and files are gone then, also when stopped.
 
     Parameters
     ----------
@@ -75,17 +80,16 @@ def on_recording(
     Raises
     ------
     OSError
-        If the recording cannot be read, or is too short.
+        If a recording cannot be read, or is too short.
     typer.Exit
         With code 130 if it is asked to stop.
     """
+    found = []
     try:
-        recorded = recorded_files(path)
-        familiar = [symbol for symbol in FAMILIAR if symbol in recorded]
-        chosen = familiar + sorted(set(recorded) - set(familiar))
-        settings = settings_for_start(config, recorded_at(path, chosen))
-        _check_step(step, settings)
-        return asyncio.run(_worked(path.resolve().name, settings, word, work))
+        for path in paths:
+            settings = settings_for_start(config, recorded_at(path, chosen_symbols(path)))
+            _check_step(step, settings)
+            found.append(asyncio.run(_worked(path.resolve().name, settings, word, work)))
     except (BadRecordingError, TooShortError) as error:
         raise OSError(str(error)) from error
     except asyncio.CancelledError:
@@ -94,22 +98,7 @@ def on_recording(
             give_json({"error": told, "exit_code": 130})
         progress.print(told, markup=False)
         raise typer.Exit(130) from None
-
-
-def check_page(into: Path | None, begin: str) -> None:
-    """Say before the work that the tables could not be put into a page after it.
-
-    Raises
-    ------
-    OSError
-        If there is no such page, or it has no place for them.
-    """
-    if into is None:
-        return
-    if not into.is_file():
-        raise OSError(f"--into {into}: there is no such page; it needs a line {begin}")
-    if begin not in into.read_text(encoding="utf-8"):
-        raise OSError(f"--into {into}: has no line {begin} to put the tables behind")
+    return found
 
 
 def _check_step(step: int, settings: Settings) -> None:

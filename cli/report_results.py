@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +12,15 @@ import typer
 from cli.answer import give_json, say
 from cli.evaluate import evaluated, families_named
 from cli.folder import ConfigOption, JsonOption
-from cli.report_ablation_page import put_into
+from cli.report_page import check_page, put_into, table
+from cli.report_recorded import RecordingsArgument
 
 BEGIN = "<!-- results: written by `tidecast report results --into`, do not edit by hand -->"
 END = "<!-- end of results -->"
 
 
 def results(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Folders of SYMBOL-1m.parquet or SYMBOL-1m.csv files."),
-    ],
+    paths: RecordingsArgument,
     families: Annotated[
         str | None,
         typer.Option("--families", help="Model families, such as xgboost,ensemble; see `evaluate`."),
@@ -35,7 +33,7 @@ def results(
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate one recording after the other, and lay the scores side by side."""
-    _check_page(into)
+    check_page(into, BEGIN)
     names = families_named(families)
     told = {
         path.resolve().name: evaluated(path, families=names, config=config, as_json=as_json)[1]
@@ -47,11 +45,6 @@ def results(
         give_json({"recordings": told})
     else:
         say(as_markdown(told))
-
-
-def _check_page(into: Path | None) -> None:
-    if into is not None and (not into.is_file() or BEGIN not in into.read_text(encoding="utf-8")):
-        raise OSError(f"--into {into}: there is no such page with a line {BEGIN}")
 
 
 def as_markdown(told: Mapping[str, Mapping[str, Any]]) -> str:
@@ -73,7 +66,7 @@ def _recording(name: str, told: Mapping[str, Any]) -> str:
             f"{told['span']['from']} to {told['span']['to']}; {told['verdict']}. {told['trials']} trials,"
             f" deflated Sharpe {_number(told['deflated_sharpe'], 3)}, probability of overfitting"
             f" {_number(told['pbo'], 2)}; {told['seconds']:,.0f} s.",
-            _table(
+            table(
                 [
                     "family",
                     "minutes",
@@ -89,7 +82,7 @@ def _recording(name: str, told: Mapping[str, Any]) -> str:
                 ],
                 scores,
             ),
-            _table(
+            table(
                 ["family", "trades", "return %", "Sharpe", "drawdown %", "coin flip % (5-95)", "p", "hold %"],
                 money,
             ),
@@ -141,8 +134,3 @@ def _money(family: str, pnl: Mapping[str, Any]) -> list[str]:
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

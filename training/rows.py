@@ -20,6 +20,13 @@ from db.repositories import training_rows
 from schemas.frames import Bool, Float32, Float64, Int32, Int64
 
 _PREFIX = "rows-"
+_KINDS: dict[str, Any] = {
+    "vectors": np.float32,
+    "symbol_index": np.int32,
+    "open_time_ms": np.int64,
+    "close": np.float64,
+    "is_complete": np.bool_,
+}
 
 
 class Compute(Protocol):
@@ -144,15 +151,20 @@ def save_rows(
 ) -> None:
     """Put the rows of a training into files that the process of the training maps into its memory."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    columns: dict[str, tuple[Any, Any]] = {
-        "vectors": (vectors, np.float32),
-        "symbol_index": (symbol_index, np.int32),
-        "open_time_ms": (open_time_ms, np.int64),
-        "close": (close, np.float64),
-        "is_complete": (is_complete, np.bool_),
+    columns: dict[str, Any] = {
+        "vectors": vectors,
+        "symbol_index": symbol_index,
+        "open_time_ms": open_time_ms,
+        "close": close,
+        "is_complete": is_complete,
     }
-    for name, (values, kind) in columns.items():
-        np.save(folder / f"{name}.npy", np.ascontiguousarray(values, kind), allow_pickle=False)
+    for name, kind in _KINDS.items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(columns[name], kind), allow_pickle=False)
+
+
+def saved_rows(folder: Path) -> dict[str, Any]:
+    """Map what `save_rows` wrote into memory, by column; not to be written to."""
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _KINDS}
 
 
 def export_rows(postgres_url: str, folder: str, span: Span, *, progress: Any, cancelled: Any) -> int:

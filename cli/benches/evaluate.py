@@ -35,12 +35,12 @@ _SAYS_MEMORY = "the processes at their smallest, once the first training was und
 _VECTORS = """
 import json, sys, time
 from pathlib import Path
-from cli.evaluate import candles_of, history_of, recorded_at
+from cli.evaluate import history_of
 from cli.folder import settings_for_start
-from exchanges.recording import recorded_files
+from cli.recording import candles_of, chosen_symbols, recorded_at
 path = Path(sys.argv[1])
 began_s = time.monotonic()
-settings = settings_for_start(None, recorded_at(path, list(recorded_files(path))))
+settings = settings_for_start(None, recorded_at(path, chosen_symbols(path)))
 history_of(settings, candles_of(settings), lambda done: None)
 print(json.dumps(time.monotonic() - began_s))
 """

@@ -32,7 +32,8 @@ _MODELS = """
 """
 _TOLD = """
     SELECT context->>'model_version' AS model_version,
-           (context->>'horizon_minutes')::integer AS horizon_minutes, (context->>'day')::integer AS day, (context->>'worse')::boolean AS worse
+           (context->>'horizon_minutes')::integer AS horizon_minutes,
+           (context->>'day')::integer AS day, (context->>'worse')::boolean AS worse
     FROM "systemLogs" WHERE category = $1 AND subcategory = $2 AND context ? 'model_version'
 """
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli.evaluate import candles_of, history_of, recorded_at, walk_of, with_families
+from cli.evaluate import history_of, walk_of, with_families
 from cli.evaluation_stages import WiredStages
 from cli.folder import settings_for_start
+from cli.recording import candles_of, recorded_at
 from domain.forecasting.stated import hundredths
 from runtime.compute import ComputePool
 from schemas.frames import MINUTE_MS, NULL_MS

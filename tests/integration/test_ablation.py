@@ -12,7 +12,8 @@ import pytest
 
 from schemas.frames import MINUTE_MS, FeatureFrame
 from training.evaluation.ablation import FULL, RESEEDED, Ablated, ablate, variants_of
-from training.evaluation.ablation_scores import HELPS, UNKNOWN, worths
+from training.evaluation.ablation_scores import worths
+from training.evaluation.contrasts import HELPS, UNKNOWN
 from training.evaluation.history import History
 from training.evaluation.schedule import TooShortError
 from training.settings import TrainingPlan

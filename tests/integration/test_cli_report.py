@@ -17,7 +17,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.report_ablation_page import BEGIN, END, put_into
+from cli.report_ablation_page import BEGIN, END
+from cli.report_page import put_into
 from config.errors import ConfigurationError
 from runtime.directory import Directory
 
@@ -231,6 +232,6 @@ def test_a_page_without_a_place_for_the_tables_is_told_before_the_work(
 def test_tables_replace_those_that_were_there_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    put_into(page, "new")
-    put_into(page, "newer")
+    put_into(page, "new", begin=BEGIN, end=END)
+    put_into(page, "newer", begin=BEGIN, end=END)
     assert page.read_text() == f"before\n{BEGIN}\n\nnewer\n\n{END}\nafter\n"

@@ -12,8 +12,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.report_ablation_page import put_into
 from cli.report_modes_page import BEGIN, END
+from cli.report_page import put_into
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from domain.models.model import BadSettingsError
 from schemas.frames import MINUTE_MS, FeatureFrame
-from training.evaluation.ablation_scores import HELPS
+from training.evaluation.contrasts import HELPS
 from training.evaluation.history import History
 from training.evaluation.modes import BATCH, ONLINE, OWN, RESEEDED, TRANSFER, Tried, try_modes
 from training.evaluation.modes_scores import Gain, gains, standings

@@ -5,8 +5,7 @@ group that is hidden: its columns are missing from the rows that are learned fro
 predicted. Everything else is that of production: the purged split, early stopping, calibration, export and
 the graph that answers. Where a training finds nothing to learn, the no-change forecast stands, as it would.
 
-To do it in minutes instead of hours, only every so many minutes are learned from and scored. The step divides
-every horizon, so that labels are exact; neighbouring minutes share nearly all of their outcome anyway.
+Only every so many minutes are learned from and scored (`training.evaluation.weekly`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,15 @@ from typing import Any
 import numpy as np
 
 from domain.models.serving import ServedModel
-from schemas.frames import MINUTE_MS, Bool, Float32, Float64, Int64
+from schemas.frames import Float32, Float64, Int64
 from training.evaluation.history import History
-from training.evaluation.schedule import Due, Policy, TooShortError, due_points
+from training.evaluation.schedule import Due, TooShortError
 from training.evaluation.scoring import outcomes_pct
+from training.evaluation.together import together
+from training.evaluation.weekly import Tell, check_step, kept_minutes, scored_rows, weekly_points
 from training.fitting import FitRequest, fit
 from training.request import request_of
-from training.rows import Compute, save_rows
+from training.rows import Compute, save_rows, saved_rows
 from training.settings import ALL_SYMBOLS, TrainingPlan
 
 #: The model that everything is compared with.
@@ -38,14 +39,7 @@ FULL = "all features"
 RESEEDED = "nothing, but another seed"
 #: The family whose models are compared.
 FAMILY = "xgboost"
-#: Days of history before the first training: below that, whole groups are still warming up.
-FIRST_MINUTES = 7 * 1440
-_WEEK_MINUTES = 7 * 1440
 _AHEAD = "ahead.npy"
-_COLUMNS = ("vectors", "symbol_index", "open_time_ms", "close", "is_complete")
-
-#: Told the fraction done (0..1), and a few words. May raise, to stop.
-Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +96,7 @@ class Ablated:
 
 
 def variants_of(
-    groups: Mapping[str, Sequence[str]], together: Sequence[tuple[str, ...]] = ()
+    groups: Mapping[str, Sequence[str]], hidden_together: Sequence[tuple[str, ...]] = ()
 ) -> list[Variant]:
     """List the models to compare: all features, another seed, without each group, without some together."""
     single = [Variant(name=name, hidden=tuple(names)) for name, names in groups.items()]
@@ -111,7 +105,7 @@ def variants_of(
             name=" + ".join(names),
             hidden=tuple(feature for name in names for feature in groups[name]),
         )
-        for names in together
+        for names in hidden_together
     ]
     return [
         Variant(name=FULL, hidden=()),
@@ -163,10 +157,7 @@ async def ablate(
     begun_s = time.monotonic()
     points = weekly_points(history, recording)
     actual = outcomes_pct(history, horizons)
-    scored = [
-        scored_rows(history, actual, due, following, plan, step_minutes)
-        for due, following in zip(points, [*points[1:], None], strict=True)
-    ]
+    scored = scored_rows(history, actual, points, plan, step_minutes)
     if not sum(map(len, scored)):
         raise TooShortError(f"{recording}: no forecast fell due after its first training: take a longer one")
     folders = [scratch / f"point-{due.train_at_ms}" for due in points]
@@ -174,32 +165,32 @@ async def ablate(
 
     async def one(due: Due, folder: Path, variant: Variant) -> tuple[Float32, Float32, bool]:
         nonlocal ended
-        answers: tuple[Float32, Float32, bool] = await compute.run(
+        answered: tuple[Float32, Float32, bool] = await compute.run(
             fit_and_ask, _request(plan, due, folder, horizons, variant), variant.hidden
         )
         ended += 1
         tell(ended / (len(points) * len(variants)), f"{recording}: {ended} trainings")
-        return answers
+        return answered
 
     try:
         for due, rows, folder in zip(points, scored, folders, strict=True):
             await asyncio.to_thread(_save, folder, history, due, rows, step_minutes)
-        async with asyncio.TaskGroup() as group:
-            running = {
-                variant.name: [
-                    group.create_task(one(due, folder, variant))
-                    for due, folder, rows in zip(points, folders, scored, strict=True)
-                    if len(rows)
-                ]
+        answers = await together(
+            [
+                together(
+                    [
+                        one(due, folder, variant)
+                        for due, folder, rows in zip(points, folders, scored, strict=True)
+                        if len(rows)
+                    ]
+                )
                 for variant in variants
-            }
-    except BaseExceptionGroup as errors:
-        # One cause is easier to act on bare.
-        raise errors.exceptions[0] from None
+            ]
+        )
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-    said = {name: [task.result() for task in tasks] for name, tasks in running.items()}
+    said = {variant.name: each for variant, each in zip(variants, answers, strict=True)}
     rows = np.concatenate(scored)
     times = history.frame.open_time_ms[rows]
     return Ablated(
@@ -218,22 +209,6 @@ async def ablate(
     )
 
 
-def check_step(step_minutes: int, horizons: Sequence[int]) -> None:
-    """Refuse a step with which there would be no labels.
-
-    Raises
-    ------
-    ValueError
-        If it does not divide every horizon.
-    """
-    odd = [horizon for horizon in horizons if step_minutes < 1 or horizon % step_minutes]
-    if odd:
-        raise ValueError(
-            f"a step of {step_minutes} minutes does not divide the horizon of {odd[0]} minutes: take a step"
-            " that divides every horizon, such as 1"
-        )
-
-
 def fit_and_ask(
     request: FitRequest, hidden: tuple[str, ...], *, progress: Any, cancelled: Any
 ) -> tuple[Float32, Float32, bool]:
@@ -246,7 +221,8 @@ def fit_and_ask(
     source = Path(request.folder)
     places = [request.feature_names.index(name) for name in hidden]
     with tempfile.TemporaryDirectory(prefix="without-", dir=source) as own:
-        columns = {name: np.load(source / f"{name}.npy", allow_pickle=False) for name in _COLUMNS}
+        columns = saved_rows(source)
+        columns["vectors"] = np.array(columns["vectors"])
         columns["vectors"][:, places] = np.nan
         save_rows(Path(own), **columns)
         columns.clear()
@@ -272,60 +248,12 @@ def fit_and_ask(
     return answers.predicted_pct[:, order], answers.probability_up[:, order], True
 
 
-def weekly_points(history: History, recording: str) -> list[Due]:
-    """List when models are trained: at the end of the first week, and at every weekly point behind it.
-
-    Raises
-    ------
-    TooShortError
-        If the recording is shorter than that.
-    """
-    policy = Policy(
-        window_minutes=FIRST_MINUTES, every_minutes=_WEEK_MINUTES, groups=(history.frame.symbols,)
-    )
-    try:
-        return due_points(history, policy)
-    except TooShortError as error:
-        raise TooShortError(
-            f"{recording}: shorter than the {FIRST_MINUTES // 1440} days that the first training waits for:"
-            " take a longer recording"
-        ) from error
-
-
-def kept_minutes(open_time_ms: Int64, step_minutes: int) -> Bool:
-    """Tell which minutes are learned from and scored."""
-    kept: Bool = (open_time_ms // MINUTE_MS) % step_minutes == 0
-    return kept
-
-
-def scored_rows(
-    history: History,
-    actual: Float64,
-    due: Due,
-    following: Due | None,
-    plan: TrainingPlan,
-    step_minutes: int,
-) -> Int64:
-    """Find the rows at which the models of one point speak, and of which an outcome is known."""
-    times = history.frame.open_time_ms
-    delay_ms = plan.activation_delay_minutes * MINUTE_MS
-    chosen = times >= due.train_at_ms + delay_ms
-    if following is not None:
-        chosen &= times < following.train_at_ms + delay_ms
-    chosen &= (
-        kept_minutes(history.frame.open_time_ms, step_minutes)
-        & history.frame.is_complete
-        & np.isfinite(actual).any(axis=1)
-    )
-    return np.flatnonzero(chosen)
-
-
 def _save(folder: Path, history: History, due: Due, scored: Int64, step_minutes: int) -> None:
     """Write what is known at a point, and the vectors that its models are asked about."""
     frame = history.frame
     known = frame.rows(
         np.flatnonzero(
-            (frame.open_time_ms <= due.train_at_ms) & kept_minutes(history.frame.open_time_ms, step_minutes)
+            (frame.open_time_ms <= due.train_at_ms) & kept_minutes(frame.open_time_ms, step_minutes)
         )
     )
     save_rows(

@@ -25,7 +25,12 @@ import numpy as np
 
 from domain.models import families
 from schemas.frames import MINUTE_MS, Float32, Float64, Int64
-from training.evaluation.ablation import (
+from training.evaluation.history import History
+from training.evaluation.modes_lessons import Learned, Lesson, Question, answers, learn
+from training.evaluation.schedule import Due, TooShortError
+from training.evaluation.scoring import outcomes_pct
+from training.evaluation.together import together
+from training.evaluation.weekly import (
     FIRST_MINUTES,
     Tell,
     check_step,
@@ -33,10 +38,6 @@ from training.evaluation.ablation import (
     scored_rows,
     weekly_points,
 )
-from training.evaluation.history import History
-from training.evaluation.modes_lessons import Learned, Lesson, Question, answers, learn
-from training.evaluation.schedule import Due, TooShortError
-from training.evaluation.scoring import outcomes_pct
 from training.fitting import FitRequest
 from training.request import request_of
 from training.rows import Compute, save_rows
@@ -181,10 +182,7 @@ async def try_modes(
     begun_s = time.monotonic()
     points = weekly_points(history, recording)
     actual = outcomes_pct(history, horizons)
-    scored = [
-        scored_rows(history, actual, due, following, plan, step_minutes)
-        for due, following in zip(points, [*points[1:], None], strict=True)
-    ][1:]
+    scored = scored_rows(history, actual, points, plan, step_minutes)[1:]
     if not sum(map(len, scored)):
         raise TooShortError(
             f"{recording}: no forecast fell due after its second training: take a longer recording"
@@ -273,23 +271,14 @@ class _Trial:
             places = range(1, len(self.points))
             symbols = range(len(self.history.frame.symbols))
             work += [self._own(place, symbol) for place in places for symbol in symbols]
-        try:
-            async with asyncio.TaskGroup() as group:
-                for each in work:
-                    group.create_task(each)
-        except BaseExceptionGroup as errors:
-            # One cause is easier to act on bare.
-            raise errors.exceptions[0] from None
+        await together(work)
 
     async def _pooled(self, way: str, first: Learned) -> None:
         """Begin anew at every point."""
-        async with asyncio.TaskGroup() as group:
-            running = [
-                group.create_task(self._learn(due, more_seed=int(way == RESEEDED))) for due in self.points[1:]
-            ]
+        made = await together([self._learn(due, more_seed=int(way == RESEEDED)) for due in self.points[1:]])
         stands = first
-        for place, task in enumerate(running, start=1):
-            stands = await self._speaks(way, place, task.result(), stands)
+        for place, learned in enumerate(made, start=1):
+            stands = await self._speaks(way, place, learned, stands)
 
     async def _online(self, first: Learned) -> None:
         """Go on from the model of the point before, on the rows since its training."""

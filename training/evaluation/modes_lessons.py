@@ -17,11 +17,10 @@ from domain.models.windows import Windows
 from schemas.frames import Float32, Int64
 from training.fitting import FitRequest, fit, in_pieces
 from training.parts import parts_of
-from training.rows import save_rows
+from training.rows import save_rows, saved_rows
 
 #: How a training begins; `anew after all` where the earlier model saw the rows by which it would be judged.
 Beginning = Literal["anew", "further", "anew after all"]
-_COLUMNS = ("vectors", "symbol_index", "open_time_ms", "close", "is_complete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +120,7 @@ def answers(question: Question, model: Made, *, progress: Any, cancelled: Any) -
         feature_names=question.feature_names,
         schema_hash=question.schema_hash,
     )
-    columns = _columns(Path(question.folder))
+    columns = saved_rows(Path(question.folder))
     keys = {"symbol_index": columns["symbol_index"], "open_time_ms": columns["open_time_ms"]}
     everything = TrainingRows(
         vectors=columns["vectors"],
@@ -146,13 +145,9 @@ def _is_honest(request: FitRequest) -> bool:
 
 
 def _cut(source: Path, own: Path, lesson: Lesson) -> None:
-    columns = _columns(source)
+    columns = saved_rows(source)
     times, index = columns["open_time_ms"], columns["symbol_index"]
     chosen = np.flatnonzero(
         (times >= lesson.from_ms) & (times <= lesson.request.train_at_ms) & np.isin(index, lesson.symbols)
     )
     save_rows(own, **{name: values[chosen] for name, values in columns.items()})
-
-
-def _columns(folder: Path) -> dict[str, Any]:
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _COLUMNS}

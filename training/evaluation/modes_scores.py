@@ -1,7 +1,7 @@
 """What each way to begin a retraining is worth, against beginning anew on the same minutes.
 
-Worth, intervals and verdicts are those of `ablation_scores`: differences of skills in percentage points, with
-every p-value of the page held against Holm's steps.
+Worth, intervals and verdicts are those of `training.evaluation.contrasts`: differences of skills in
+percentage points, with every p-value of the page held against Holm's steps.
 """
 
 from __future__ import annotations
@@ -9,15 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.evaluation.ablation_scores import (
-    LOSSES,
-    Contrast,
-    Level,
-    difference,
-    judged,
-    level,
-    with_all_together,
-)
+from training.evaluation.contrasts import Contrast, Level, differences, judged, level, with_all_together
 from training.evaluation.modes import BATCH, ONLINE, OWN, RESEEDED, TRANSFER, Tried
 
 #: Each way, and the one that it is compared with.
@@ -54,27 +46,15 @@ def standings(tried: Sequence[Tried], *, seed: int) -> list[Standing]:
 
 def gains(tried: Sequence[Tried], *, seed: int) -> list[Gain]:
     """Measure what every way is worth, on each recording and on all together, and judge all at once."""
-    found = []
-    for family in dict.fromkeys(each.family for each in tried):
-        mine = [each for each in tried if each.family == family]
-        for way, against in AGAINST.items():
-            able = [each for each in mine if way in each.predicted_pct]
-            for recording, members in with_all_together(able):
-                for horizon in members[0].horizons:
-                    for loss in LOSSES:
-                        worth, p_value = difference(
-                            members, model=way, against=against, horizon=horizon, loss=loss, seed=seed
-                        )
-                        found.append(
-                            Gain(
-                                recording=recording,
-                                family=family,
-                                way=way,
-                                against=against,
-                                horizon=horizon,
-                                loss=loss,
-                                worth=worth,
-                                p_value=p_value,
-                            )
-                        )
-    return judged(found)
+    families = dict.fromkeys(each.family for each in tried)
+    return judged(
+        [
+            Gain(recording=recording, family=family, way=way, against=against, **each._asdict())
+            for family in families
+            for way, against in AGAINST.items()
+            for recording, members in with_all_together(
+                [each for each in tried if each.family == family and way in each.predicted_pct]
+            )
+            for each in differences(members, model=way, against=against, seed=seed)
+        ]
+    )

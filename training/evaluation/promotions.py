@@ -6,17 +6,17 @@ when that ends a paired test decides. Comparisons of a time go before the traini
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from schemas.frames import MINUTE_MS
 from training import naming
 from training.comparison import LOOK_BACK_MINUTES, Compared, CompareRequest, compare_models
 from training.evaluation.history import History
 from training.evaluation.row_folders import RowFolders
+from training.evaluation.together import together
 from training.evaluation.trained import Key, Task, TrainedModel
 from training.fitting import FitResult
 from training.promotion import Decision, decide, decide_challenge
@@ -161,13 +161,3 @@ class Promotions:
                 served_from_ms=served_from_ms if decision.promote else None,
             )
         )
-
-
-async def together(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Do things side by side; the first that fails ends the others, and its error is raised bare."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(each) for each in work]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [each.result() for each in running]

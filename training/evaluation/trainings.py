@@ -9,9 +9,10 @@ from pathlib import Path
 from domain.evaluation.walk_forward import TooFewRowsError
 from domain.models.model import ModelError
 from training.evaluation.history import History
-from training.evaluation.promotions import Promotions, together
+from training.evaluation.promotions import Promotions
 from training.evaluation.row_folders import RowFolders
 from training.evaluation.schedule import Due, Learns
+from training.evaluation.together import together
 from training.evaluation.trained import Task, TrainedModel, Training
 from training.fitting import FitRequest, FitResult, fit
 from training.request import request_of

@@ -5,17 +5,10 @@ import pytest
 
 from domain.evaluation.bootstrap import Interval
 from schemas.frames import MINUTE_MS, Float64
-from training.evaluation.ablation import FULL, RESEEDED, Ablated, check_step, variants_of
-from training.evaluation.ablation_scores import (
-    HELPS,
-    HURTS,
-    POOLED,
-    UNKNOWN,
-    Worth,
-    judged,
-    levels,
-    worths,
-)
+from training.evaluation.ablation import FULL, RESEEDED, Ablated, variants_of
+from training.evaluation.ablation_scores import Worth, levels, worths
+from training.evaluation.contrasts import HELPS, HURTS, POOLED, UNKNOWN, judged
+from training.evaluation.weekly import check_step
 
 ROWS = 6000
 
@@ -121,7 +114,7 @@ def test_a_step_that_leaves_no_label_is_refused() -> None:
 
 
 def test_groups_are_hidden_one_by_one_and_together() -> None:
-    found = variants_of({"a": ["x", "y"], "b": ["z"]}, together=[("a", "b")])
+    found = variants_of({"a": ["x", "y"], "b": ["z"]}, hidden_together=[("a", "b")])
     assert [(each.name, each.hidden, each.seed) for each in found] == [
         (FULL, (), 0),
         (RESEEDED, (), 1),

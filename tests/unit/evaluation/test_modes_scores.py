@@ -7,7 +7,7 @@ import pytest
 
 from cli.report_modes_page import as_markdown
 from schemas.frames import MINUTE_MS, Float64
-from training.evaluation.ablation_scores import HELPS, HURTS, POOLED, UNKNOWN
+from training.evaluation.contrasts import HELPS, HURTS, POOLED, UNKNOWN
 from training.evaluation.modes import BATCH, ONLINE, OWN, RESEEDED, TRANSFER, Effort, Tried
 from training.evaluation.modes_scores import Gain, gains, standings
 
