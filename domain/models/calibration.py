@@ -2,10 +2,15 @@
 
 `calibrated = sigmoid(slope * log_odds + intercept)`, one pair of numbers a horizon, fitted by the logistic
 regression of scikit-learn on rows that the model has not learned from. Outcomes of neighbouring minutes
-overlap and symbols move together, so each row weighs one over the horizon and over the rows of its minute,
-and a ridge draws both numbers towards 0: where there is little evidence, the answer stays near one half. That
-the last days rose more than they fell says hardly anything about the next, so the intercept is held much
-tighter than the slope. Source: Platt (1999), Probabilistic outputs for support vector machines.
+overlap and symbols move together, so each row weighs one over the horizon and over how many rows of its
+minute say the same again (Kish's design effect). A ridge draws both numbers towards 0: where there is little
+evidence, the answer stays near one half. That the last days rose more than they fell says hardly anything
+about the next, so the intercept is held much tighter than the slope.
+
+How much signal a market holds is not known before, so there are two ridges: one expects what markets hold,
+the other far more. Each counts by how well it foretold the rows (its evidence, by Laplace's approximation),
+the second with odds of one in ten at the start. Sources: Platt (1999), Probabilistic outputs for support
+vector machines; Kish (1965), Survey Sampling; MacKay (1992), Bayesian Interpolation.
 """
 
 from __future__ import annotations
@@ -15,14 +20,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domain.models.model import TrainingRows
-from schemas.frames import Float32
+from schemas.frames import Float32, Float64, Int64
 
-#: How large both numbers are expected to be before anything is seen, in log-odds: the slope for a move of one
-#: deviation of the model's own log-odds, so that a direction right in 55 of 100 cases is nothing special.
-_SLOPE_DEVIATION = 0.2
+#: How large the slope is expected to be before anything is seen, in log-odds for a move of one deviation of
+#: the model's own log-odds: 0.2 is a direction right in 55 of 100 cases, 1.0 in about 70.
+_SLOPE_DEVIATIONS = (0.2, 1.0)
+#: How likely each of them is before anything is seen.
+_BELIEFS = (10 / 11, 1 / 11)
 _INTERCEPT_DEVIATION = 0.05
+#: Symbols are taken to move together as if so many independent minutes had shown it.
+_TOGETHER_MINUTES = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +67,10 @@ def fit(*, log_odds: Float32, rows: TrainingRows, horizons: Sequence[int]) -> Ca
     horizons
         Minutes ahead of each column.
     """
-    _, minute, count = np.unique(rows.open_time_ms, return_inverse=True, return_counts=True)
-    beside = count[minute].astype(np.float64)
     pairs = [
-        _fit_one(log_odds[:, column].astype(np.float64), rows.target_pct[:, column], horizon, beside)
+        _fit_one(
+            log_odds[:, column].astype(np.float64), rows.target_pct[:, column], rows.open_time_ms, horizon
+        )
         for column, horizon in enumerate(horizons)
     ]
     return Calibration(
@@ -68,9 +78,9 @@ def fit(*, log_odds: Float32, rows: TrainingRows, horizons: Sequence[int]) -> Ca
     )
 
 
-def _fit_one(log_odds: Any, target_pct: Any, horizon: int, beside: Any) -> tuple[float, float]:
-    from sklearn.linear_model import LogisticRegression
-
+def _fit_one(
+    log_odds: Float64, target_pct: Float64, open_time_ms: Int64, horizon: int
+) -> tuple[float, float]:
     moved = np.isfinite(target_pct) & (target_pct != 0)
     rose = target_pct[moved] > 0
     if not moved.any() or rose.all() or not rose.any():
@@ -79,12 +89,54 @@ def _fit_one(log_odds: Any, target_pct: Any, horizon: int, beside: Any) -> tuple
     scale = float(np.std(odds))
     if scale == 0.0:
         return 0.0, 0.0
-    model = LogisticRegression(C=_SLOPE_DEVIATION**2, fit_intercept=False)
-    inputs = np.stack([odds / scale, np.full(len(odds), _INTERCEPT_DEVIATION / _SLOPE_DEVIATION)], axis=1)
-    model.fit(inputs, rose, sample_weight=1.0 / (horizon * beside[moved]))
-    slope, lean = model.coef_[0].tolist()
+    weights = _weights(rose, open_time_ms[moved], horizon)
+    found = [_ridge(odds / scale, rose, weights, deviation) for deviation in _SLOPE_DEVIATIONS]
+    evidence = np.array([log_evidence for _, _, log_evidence in found])
+    belief = np.array(_BELIEFS) * np.exp(evidence - evidence.max())
+    belief /= belief.sum()
     # a model that was wrong in the past is not turned around
-    return max(0.0, slope / scale), lean * _INTERCEPT_DEVIATION / _SLOPE_DEVIATION
+    slope = sum(float(share) * max(0.0, one) for share, (one, _, _) in zip(belief, found, strict=True))
+    intercept = sum(float(share) * one for share, (_, one, _) in zip(belief, found, strict=True))
+    return slope / scale, intercept
+
+
+def _weights(rose: NDArray[np.bool_], open_time_ms: Int64, horizon: int) -> Float64:
+    """Weigh each row by how much it says that no other row says: one over its design effect."""
+    _, minute, count = np.unique(open_time_ms, return_inverse=True, return_counts=True)
+    beside = count[minute].astype(np.float64)
+    return 1.0 / (horizon * (1.0 + (beside - 1.0) * _together(rose, minute, count, horizon)))
+
+
+def _together(rose: NDArray[np.bool_], minute: Int64, count: Int64, horizon: int) -> float:
+    """Tell how alike the rows of a minute are: the correlation of their directions, 0 to 1."""
+    side = rose - rose.mean()
+    squares = np.bincount(minute, side**2)
+    pairs = float(np.sum((count - 1.0) * squares))
+    if pairs == 0.0:
+        return 1.0
+    alike = float(np.sum(np.bincount(minute, side) ** 2 - squares)) / pairs
+    independent = len(count) / horizon
+    return (independent * min(max(alike, 0.0), 1.0) + _TOGETHER_MINUTES) / (independent + _TOGETHER_MINUTES)
+
+
+def _ridge(
+    odds: Float64, rose: NDArray[np.bool_], weights: Float64, deviation: float
+) -> tuple[float, float, float]:
+    """Fit slope and intercept under one expectation, and give its log evidence beside them."""
+    from sklearn.linear_model import LogisticRegression
+
+    lean = _INTERCEPT_DEVIATION / deviation
+    inputs = np.stack([odds, np.full(len(odds), lean)], axis=1)
+    model = LogisticRegression(C=deviation**2, fit_intercept=False)
+    model.fit(inputs, rose, sample_weight=weights)
+    found = model.coef_[0].astype(np.float64)
+    score = inputs @ found
+    chance = 1.0 / (1.0 + np.exp(-score))
+    likelihood = float(weights @ (rose * score - np.logaddexp(0.0, score)))
+    information = (inputs * (weights * chance * (1.0 - chance))[:, None]).T @ inputs
+    _, volume = np.linalg.slogdet(np.eye(2) + deviation**2 * information)
+    evidence = likelihood - float(found @ found) / (2 * deviation**2) - 0.5 * float(volume)
+    return float(found[0]), float(found[1]) * lean, evidence
 
 
 def nodes(calibration: Calibration, *, log_odds: str, output: str) -> tuple[list[Any], list[Any]]:

@@ -56,6 +56,10 @@ class Learned:
         is not in it, so it is much more exact than `accuracy`. 0.5 on a walk.
     best
         The same of the best possible forecast, on the same rows.
+    stated
+        Mean probability that the model gave the side that it took.
+    calibration_error
+        How far what it stated lies from the true probability, in tenths of 0.5 to 1, weighed by their rows.
     result
         Of the training.
     """
@@ -63,6 +67,8 @@ class Learned:
     accuracy: Interval
     expected: float
     best: float
+    stated: float
+    calibration_error: float
     result: FitResult = field(repr=False)
 
     @property
@@ -204,6 +210,8 @@ def _judge(
     usable = np.isfinite(coming[minute, symbol]) & scored[symbol]
     minute, symbol, side = minute[usable], symbol[usable], probability[usable] - 0.5
     true = up[minute, symbol]
+    taken = np.where(side > 0, true, np.where(side < 0, 1 - true, 0.5))
+    stated = 0.5 + np.abs(side)
     return Learned(
         accuracy=accuracy_interval(
             actual=coming[minute, symbol],
@@ -212,7 +220,14 @@ def _judge(
             horizon_minutes=horizon,
             seed=0,
         ),
-        expected=float(np.where(side > 0, true, np.where(side < 0, 1 - true, 0.5)).mean()),
+        expected=float(taken.mean()),
         best=float(np.maximum(true, 1 - true).mean()),
+        stated=float(stated.mean()),
+        calibration_error=_calibration_error(stated, taken),
         result=result,
     )
+
+
+def _calibration_error(stated: Float64, true: Float64) -> float:
+    tenth = np.minimum((20 * (stated - 0.5)).astype(np.int64), 9)
+    return float(np.abs(np.bincount(tenth, stated - true)).sum() / len(stated))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
@@ -19,6 +20,8 @@ HORIZONS = (5, 15, 30, 60)
 TRAINING_DAYS, TEST_DAYS = 30, 7
 SETTINGS = {"members": ["xgboost", "ridge"]}
 SHARE = 0.85
+#: Largest distance of what is stated from the true probability, after a month.
+CALIBRATION_ERROR = 0.03
 #: All effects are in these; the others are but their easier parts.
 HARD = ("bounce", "lead and lag", "regimes", "mixture")
 
@@ -49,6 +52,20 @@ def test_the_ensemble_finds_the_signal_that_is_there(name: str, tmp_path: Path) 
     for learned in found.values():
         assert _agrees(learned), learned
         assert learned.accuracy.low > 0.5
+    errors = {horizon: round(learned.calibration_error, 3) for horizon, learned in found.items()}
+    assert max(errors.values()) <= CALIBRATION_ERROR, errors
+
+
+def test_much_signal_is_stated_after_a_few_days(tmp_path: Path) -> None:
+    stated, expected = [], []
+    for seed in (1, 2, 3):
+        market = plant(MARKETS["hidden drift"].scaled(3), followers=2, days=7, seed=seed)
+        for learned in learn(market, tmp_path / str(seed), horizons=(5, 15), test_days=3).values():
+            stated.append(learned.stated - 0.5)
+            expected.append(learned.expected - 0.5)
+    # few outcomes leave it careful, but not silent; what luck adds in one market it takes in another
+    assert mean(expected) > 0.15
+    assert 0.5 < mean(stated) / mean(expected) < 1.1, (stated, expected)
 
 
 @pytest.mark.parametrize("walk", [gaussian_walk(days=21, seed=1), clustered_walk(days=21, seed=1)])
