@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cli.benches.base import made_up
 from cli.benches.base.bench import NotMeasuredError, Sizes
 from cli.benches.base.figure import Figure
 from cli.benches.base.timing import quantile
 from domain.models import families
 from domain.models.model import Predictions
-from schemas.frames import MINUTE_MS, Float32
+from schemas.frames import Float32
 
 if TYPE_CHECKING:
     from training.fitting import TrainedModel
@@ -92,8 +93,7 @@ def _figure(name: str, times: _Times, share: float, bound: float, more: dict[str
 
 def _trained() -> TrainedModel:
     """Train on a made-up market as production does, calibration and checks included."""
-    from training.fitting import FitRequest, fit
-    from training.rows import save_rows
+    from training.fitting import fit
 
     chance = np.random.default_rng(0)
     vectors = chance.normal(size=(_MINUTES, _FEATURES)).astype(np.float32)
@@ -102,28 +102,9 @@ def _trained() -> TrainedModel:
         vectors[minute, 0] = 0.98 * vectors[minute - 1, 0] + 0.2 * vectors[minute, 0]
     steps = 0.05 * chance.normal(size=_MINUTES)
     steps[1:] += 0.03 * vectors[:-1, 0]
-    names = tuple(f"f{number}" for number in range(_FEATURES))
     with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "rows"
-        save_rows(
-            rows,
-            vectors=vectors,
-            symbol_index=np.zeros(_MINUTES, np.int32),
-            open_time_ms=np.arange(_MINUTES) * MINUTE_MS,
-            close=100.0 * np.exp(np.cumsum(steps) / 100),
-            is_complete=np.ones(_MINUTES, np.bool_),
-        )
-        request = FitRequest(
-            folder=str(rows),
-            checkpoint_path="",
-            family="ensemble",
-            settings=_SETTINGS,
-            seed=1,
-            symbol="ALL",
-            horizons=_HORIZONS,
-            train_at_ms=(_MINUTES - 1) * MINUTE_MS,
-            feature_names=names,
-            schema_hash="bench",
+        request = made_up.request(
+            Path(folder) / "rows", vectors, steps, family="ensemble", settings=_SETTINGS, horizons=_HORIZONS
         )
         result = fit(request, progress=lambda done, text: None, cancelled=lambda: False)
     if result.model is None or len(json.loads(result.model.native)["members"]) < 2:
@@ -137,8 +118,8 @@ def _served(trained: TrainedModel) -> _Predict:
     return ServedModel.from_bytes(
         trained.graph,
         sha256=trained.sha256,
-        feature_names=[f"f{number}" for number in range(_FEATURES)],
-        schema_hash="bench",
+        feature_names=made_up.names(_FEATURES),
+        schema_hash=made_up.SCHEMA_HASH,
     ).predict
 
 

@@ -43,8 +43,7 @@ def run(sizes: Sizes, wanted: Collection[str]) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         asked = made_up.request(
             Path(folder) / "rows",
-            minutes=sizes.candles or _ROWS,
-            features=_FEATURES,
+            *made_up.market(sizes.candles or _ROWS, _FEATURES),
             family="lstm",
             settings=_SETTINGS,
             horizons=_HORIZONS,

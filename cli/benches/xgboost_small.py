@@ -28,15 +28,6 @@ def run(sizes: Sizes, wanted: Collection[str]) -> Iterator[Figure]:
         settings=_SETTINGS,
         turns=_TURNS,
     )
-    for name, bound, of_ratio in ((GIVES[0], 1.3, True), (GIVES[1], 0.92, False)):
-        if name in wanted:
-            yield Figure(
-                name=name,
-                value=found.whole.wall_s,
-                unit="s",
-                reference=found.bare.wall_s,
-                bound=bound,
-                bound_of_ratio=of_ratio,
-                says=tree_training.SAYS,
-                more=found.more,
-            )
+    yield from tree_training.figures(
+        found, ratio=GIVES[0], most_of_bare=1.3, seconds=GIVES[1], most_s=0.92, wanted=wanted
+    )

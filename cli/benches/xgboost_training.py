@@ -23,15 +23,6 @@ def run(sizes: Sizes, wanted: Collection[str]) -> Iterator[Figure]:
     found = tree_training.measure(
         minutes=rows, features=_FEATURES, horizons=_HORIZONS, settings={}, turns=_TURNS
     )
-    for name, bound, of_ratio in ((GIVES[0], 1.5, True), (GIVES[1], 30.0, False)):
-        if name in wanted:
-            yield Figure(
-                name=name,
-                value=found.whole.wall_s,
-                unit="s",
-                reference=found.bare.wall_s,
-                bound=bound,
-                bound_of_ratio=of_ratio,
-                says=tree_training.SAYS,
-                more=found.more,
-            )
+    yield from tree_training.figures(
+        found, ratio=GIVES[0], most_of_bare=1.5, seconds=GIVES[1], most_s=30.0, wanted=wanted
+    )

@@ -22,7 +22,7 @@ NETWORK = {"max_epochs": 8, "lookback_minutes": 4, "batch_size": 50, "hidden_siz
 
 def _request(tmp_path: Path, *, family: str = "xgboost", settings: dict[str, Any] = SETTINGS) -> FitRequest:
     return made_up.request(
-        tmp_path / "rows", minutes=1_500, features=6, family=family, settings=settings, horizons=(5, 15)
+        tmp_path / "rows", *made_up.market(1_500, 6), family=family, settings=settings, horizons=(5, 15)
     )
 
 

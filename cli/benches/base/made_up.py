@@ -1,4 +1,4 @@
-"""A made-up market to train on: values with heavy tails, gaps, and a drift that is seen and lasts."""
+"""A made-up market to train on (heavy tails, gaps, a drift that is seen and lasts), and trainings on one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schemas.frames import MINUTE_MS
+from schemas.frames import MINUTE_MS, Float32, Float64
 
 if TYPE_CHECKING:
     from training.fitting import FitRequest
@@ -26,11 +26,25 @@ def names(features: int) -> tuple[str, ...]:
     return tuple(f"f{number}" for number in range(features))
 
 
+def market(minutes: int, features: int) -> tuple[Float32, Float64]:
+    """Make one symbol's vectors, and what its price moves in each minute, in percent."""
+    chance = np.random.default_rng(0)
+    vectors = chance.standard_t(_FREEDOM, size=(minutes, features)).astype(np.float32)
+    for minute in range(1, minutes):
+        vectors[minute, :_TELLING] *= 1.0 - _MEMORY
+        vectors[minute, :_TELLING] += _MEMORY * vectors[minute - 1, :_TELLING]
+    vectors[:, :_TELLING] *= 5.0
+    moves_pct = 0.05 * chance.standard_t(_FREEDOM, size=minutes)
+    moves_pct[1:] += 0.02 * (vectors[:-1, 0] + np.tanh(vectors[:-1, 1]) * vectors[:-1, 2])
+    vectors[chance.random(vectors.shape) < _MISSING] = np.nan
+    return vectors, moves_pct
+
+
 def request(
     folder: Path,
+    vectors: Float32,
+    moves_pct: Float64,
     *,
-    minutes: int,
-    features: int,
     family: str,
     settings: Mapping[str, Any],
     horizons: tuple[int, ...],
@@ -39,21 +53,13 @@ def request(
     from training.fitting import FitRequest
     from training.rows import save_rows
 
-    chance = np.random.default_rng(0)
-    vectors = chance.standard_t(_FREEDOM, size=(minutes, features)).astype(np.float32)
-    for minute in range(1, minutes):
-        vectors[minute, :_TELLING] *= 1.0 - _MEMORY
-        vectors[minute, :_TELLING] += _MEMORY * vectors[minute - 1, :_TELLING]
-    vectors[:, :_TELLING] *= 5.0
-    steps = 0.05 * chance.standard_t(_FREEDOM, size=minutes)
-    steps[1:] += 0.02 * (vectors[:-1, 0] + np.tanh(vectors[:-1, 1]) * vectors[:-1, 2])
-    vectors[chance.random(vectors.shape) < _MISSING] = np.nan
+    minutes, features = vectors.shape
     save_rows(
         folder,
         vectors=vectors,
         symbol_index=np.zeros(minutes, np.int32),
         open_time_ms=np.arange(minutes) * MINUTE_MS,
-        close=100.0 * np.exp(np.cumsum(steps) / 100),
+        close=100.0 * np.exp(np.cumsum(moves_pct) / 100),
         is_complete=np.ones(minutes, np.bool_),
     )
     return FitRequest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 
 from cli.benches.base import bare_trees, made_up
 from cli.benches.base.bench import NotMeasuredError
+from cli.benches.base.figure import Figure
 from cli.benches.base.turns import Spent, in_turn
 from domain.models.model import TrainingRows
 
-SAYS = (
+_SAYS = (
     "XGBoost alone: QuantileDMatrix and train, on all rows that the training is given, with the same"
     " parameters, bins, threads and as many trees as the model ended up with"
 )
@@ -56,8 +57,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         asked = made_up.request(
             Path(folder) / "rows",
-            minutes=minutes,
-            features=features,
+            *made_up.market(minutes, features),
             family="xgboost",
             settings=settings,
             horizons=horizons,
@@ -85,6 +85,30 @@ def measure(
             {"whole": whole, "bare": lambda: bare(given), "learned": lambda: bare(learned)}, turns
         )
     return Trained(whole=spent["whole"], bare=spent["bare"], more=_more(spent, trees, given, learned, chosen))
+
+
+def figures(
+    found: Trained,
+    *,
+    ratio: str,
+    most_of_bare: float,
+    seconds: str,
+    most_s: float,
+    wanted: Collection[str],
+) -> Iterator[Figure]:
+    """Promise a share of the library's own time under one name, and seconds under another."""
+    for name, bound, of_ratio in ((ratio, most_of_bare, True), (seconds, most_s, False)):
+        if name in wanted:
+            yield Figure(
+                name=name,
+                value=found.whole.wall_s,
+                unit="s",
+                reference=found.bare.wall_s,
+                bound=bound,
+                bound_of_ratio=of_ratio,
+                says=_SAYS,
+                more=found.more,
+            )
 
 
 def _given(asked: Any) -> TrainingRows:
