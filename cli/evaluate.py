@@ -123,12 +123,10 @@ def evaluated(
     """
     try:
         chosen = chosen_symbols(path, symbols)
-        recording = recorded_at(path, chosen, *span)
-        settings = settings_for_start(config, recording)
+        asked = {"training.forecast_horizons": ",".join(map(str, horizons))} if horizons else {}
+        settings = settings_for_start(config, {**recorded_at(path, chosen, *span), **asked})
         candles = candles_of(settings)
-        _check_horizons(horizons or settings.training.forecast_horizons, candles)
-        if horizons:
-            settings = settings_for_start(config, {**recording, **_of_horizons(horizons, settings)})
+        _check_horizons(settings.training.forecast_horizons, candles)
         settings = with_families(settings, families)
         walk = walk_of(settings, seeds or (settings.training.seed,), folds)
         check_span(_minutes(candles), walk.policy)
@@ -191,16 +189,6 @@ def _check_horizons(horizons: Sequence[int], candles: dict[str, Float64]) -> Non
             f"a horizon of {', '.join(map(str, too_long))} minutes is longer than the history: the recording"
             f" is {minutes} minutes long; take a longer recording, or a shorter horizon with --horizons"
         )
-
-
-def _of_horizons(horizons: tuple[int, ...], settings: Settings) -> dict[str, Any]:
-    """Train these horizons; where the one that is traded is not among them, the nearest is."""
-    traded = settings.trading.horizon_minutes
-    nearest = min(horizons, key=lambda horizon: (abs(horizon - traded), horizon))
-    return {
-        "training.forecast_horizons": ",".join(map(str, horizons)),
-        "trading.horizon_minutes": str(nearest),
-    }
 
 
 def with_families(settings: Settings, names: tuple[str, ...]) -> Settings:

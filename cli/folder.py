@@ -68,6 +68,7 @@ _TYPED = {
     "market.from_ms": "--from",
     "market.to_ms": "--to",
     "symbols": "--symbols",
+    "training.forecast_horizons": "--horizons",
 }
 _ONLY_TYPED = frozenset({"market.from_ms", "market.to_ms"})
 #: A table or a column that is not there.

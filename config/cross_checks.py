@@ -58,10 +58,15 @@ def _horizons(settings: Settings) -> Iterator[Broken]:
     }.items():
         if list(horizons) != sorted(set(horizons)):
             yield (key,), "must be ascending, each horizon once"
-    longest, window = max(settings.training.forecast_horizons), settings.training.window_size
-    if longest >= window:
+    window = settings.training.window_size
+    if too_long := tuple(each for each in settings.training.forecast_horizons if each >= window):
         keys = ("training.forecast_horizons", "training.window_size")
-        yield keys, f"every horizon must be shorter than training.window_size ({window} minutes)"
+        yield (
+            keys,
+            f"{_listed(too_long)} minutes: every horizon must be shorter than the history that the first"
+            f" training waits for, training.window_size ({window} minutes); leave out {_listed(too_long)}, or"
+            f" raise training.window_size above {max(too_long)}",
+        )
     if settings.trading.horizon_minutes not in settings.training.forecast_horizons:
         keys = ("trading.horizon_minutes", "training.forecast_horizons")
         yield (

@@ -44,6 +44,7 @@ DEFAULT_FILE = Path(__file__).with_name("default.toml")
 #: References that a symbol looks at, where the settings name none.
 MOST_REFERENCES = 20
 _LEADER = "features.leader"
+_TRADED, _TRAINED = "trading.horizon_minutes", "training.forecast_horizons"
 
 
 class Settings(BaseSettings):
@@ -182,8 +183,12 @@ def _merged(layers: Iterable[Layer]) -> dict[str, Given]:
     """Merge the layers; the last one wins."""
     first, *rest = layers
     chosen = {given.key: given for layer in (first, *rest) for given in layer.given}
-    if not any(given.key == _LEADER for layer in rest for given in layer.given):
+    by = {given.key: place for place, layer in enumerate(rest) for given in layer.given}
+    if _LEADER not in by:
         _replace_absent_leader(chosen)
+    command_line = len(rest) - 1
+    if _TRADED not in by or (by.get(_TRAINED) == command_line and by[_TRADED] < command_line):
+        _replace_absent_traded(chosen)
     return chosen
 
 
@@ -195,6 +200,19 @@ def _replace_absent_leader(chosen: dict[str, Given]) -> None:
     first = symbols[0] if symbols else None
     if isinstance(first, str) and re.fullmatch(SYMBOL_PATTERN, first):
         chosen[_LEADER] = Given(key=_LEADER, value=first, source="the first of symbols")
+
+
+def _replace_absent_traded(chosen: dict[str, Given]) -> None:
+    # Nobody chose which horizon is traded, or chose it among others than the command line now asks for.
+    trained = chosen[_TRAINED].value if _TRAINED in chosen else Settings().training.forecast_horizons
+    traded = chosen[_TRADED].value if _TRADED in chosen else Settings().trading.horizon_minutes
+    try:
+        horizons, wanted = [int(each) for each in trained], int(traded)
+    except (TypeError, ValueError, OverflowError):
+        return
+    if horizons and wanted not in horizons:
+        nearest = min(horizons, key=lambda horizon: (abs(horizon - wanted), horizon))
+        chosen[_TRADED] = Given(key=_TRADED, value=nearest, source=f"the nearest of {_TRAINED}")
 
 
 def _validated(chosen: Mapping[str, Given], keys: KnownKeys) -> tuple[Settings, list[Mistake]]:

@@ -138,6 +138,7 @@ def test_of_a_random_walk_it_says_that_there_is_no_evidence_of_skill(tmp_path: P
     assert told["accuracy_ci"][0] is None or told["accuracy_ci"][0] <= 0.5
     assert len({each["train_at"] for each in answer["trainings"]}) == 3
     assert "No evidence of skill" in page.read_text()
+    assert "annualised from 0." in page.read_text()
 
 
 @pytest.mark.slow
@@ -175,7 +176,7 @@ def test_a_family_that_finds_nothing_is_reported_as_no_change(tmp_path: Path, co
         (["--families", "xgbost"], 2, ["xgbost", "did you mean 'xgboost'"]),
         (["--horizons", "five"], 2, ["--horizons", "five"]),
         (["--seeds", "-1"], 2, ["--seeds"]),
-        (["--horizons", "5,5000"], 1, ["5000 minutes", "900 minutes long", "--horizons"]),
+        (["--horizons", "5,5000"], 78, ["--horizons", "5000 minutes", "training.window_size (240 minutes)"]),
         (["--symbols", "DOGEUSDT"], 1, ["DOGEUSDT", "BTCUSDT, ETHUSDT"]),
         (["--to", "2023-11-15T00:00Z"], 1, ["106 minutes long", "training.window_size"]),
         (["--html", "/nowhere/report.html"], 2, ["/nowhere", "--html"]),
@@ -190,6 +191,24 @@ def test_what_cannot_be_done_is_said_with_its_name_and_a_remedy(
     answer = json.loads(done.stdout)
     assert answer["exit_code"] == code
     assert all(word in answer["error"] for word in told), answer["error"]
+
+
+def test_a_horizon_longer_than_the_recording_is_named(recording: Path, tmp_path: Path) -> None:
+    config = tmp_path / "long.toml"
+    config.write_text("[training]\nwindow_size = 1000\n")
+    done = evaluate(recording, "--config", config, "--horizons", "5,950", "--json")
+    assert done.returncode == 1, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert all(words in error for words in ("950 minutes", "900 minutes long", "--horizons"))
+
+
+def test_horizons_are_applied_before_the_settings_are_checked(recording: Path, tmp_path: Path) -> None:
+    config = tmp_path / "short.toml"
+    # by itself it trains up to an hour ahead, and trades another horizon than it is asked for
+    config.write_text("[training]\nwindow_size = 50\n[trading]\nhorizon_minutes = 60\n")
+    done = evaluate(recording, "--config", config, "--horizons", "5", "--to", "2023-11-14T22:20Z", "--json")
+    assert done.returncode == 1, done.stderr
+    assert "the first training waits for 50 minutes" in json.loads(done.stdout)["error"]
 
 
 def test_a_folder_without_recordings_is_named(tmp_path: Path) -> None:
