@@ -14,7 +14,13 @@ import typer
 from cli.answer import give_json, progress, say, show_table
 from cli.folder import ConfigOption, JsonOption, settings_for_start
 from config.ml_config import Settings
-from runtime.causality import check_function, judge_added, judge_indicator_files, judge_vector_and_chart
+from runtime.causality import (
+    THOROUGH,
+    check_function,
+    judge_added,
+    judge_indicator_files,
+    judge_vector_and_chart,
+)
 
 if TYPE_CHECKING:
     from domain.features.verdict import Verdict
@@ -50,6 +56,7 @@ def check_features(
                 "causal": not refused,
                 "checked": len(judged),
                 "refused": [verdict.name for verdict in refused],
+                "without_values": _without_values(judged),
                 "features": [_as_object(kind, verdict) for kind, verdict in judged],
                 "seconds": round(seconds, 3),
             }
@@ -59,7 +66,7 @@ def check_features(
             ["", "feature", "where", "what was seen", "what to do"],
             [_as_row(kind, verdict) for kind, verdict in judged],
         )
-        say(f"{len(judged)} checked in {seconds:.1f} s, {len(refused)} refused")
+        say(summary(judged, seconds))
     if refused:
         raise typer.Exit(1)
 
@@ -75,6 +82,22 @@ def _judge_all(
         yield "extra_indicators", judge_added(settings)
     for text, function in own:
         yield text, check_function(function)
+
+
+def summary(judged: list[Judged], seconds: float) -> str:
+    """Say in a line or two what came out."""
+    refused = sum(not verdict.is_causal for _, verdict in judged)
+    told = f"{len(judged)} checked in {seconds:.1f} s, {refused} refused"
+    if not (empty := _without_values(judged)):
+        return told
+    return (
+        f"{told}, {len(empty)} could not be judged\nNever a value in {THOROUGH.minutes:,} minutes of the"
+        f" proving market: {', '.join(empty)}. Always missing, or is its warm-up longer than that?"
+    )
+
+
+def _without_values(judged: list[Judged]) -> list[str]:
+    return [_name(kind, verdict) for kind, verdict in judged if verdict.is_causal and not verdict.has_values]
 
 
 def _load(text: str) -> tuple[str, Callable[..., Any]]:

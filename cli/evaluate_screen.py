@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cli.answer import say, show_table
+from training.evaluation.report import few_days
 
 
 def show(told: dict[str, Any]) -> None:
@@ -12,6 +13,8 @@ def show(told: dict[str, Any]) -> None:
     say(f"Walk-forward from {told['span']['from']} to {told['span']['to']}: {told['verdict']}")
     _scores(told)
     _money(told)
+    if remark := few_days(told):
+        say(remark)
     promoted = sum(each["promoted"] for each in told["trainings"])
     say(
         f"{len(told['trainings'])} models trained, {promoted} promoted; {told['trials']} trials, deflated"

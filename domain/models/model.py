@@ -308,5 +308,7 @@ def _check_target(target_pct: Float64, part: str) -> None:
         )
     if np.ptp(known) == 0:
         raise BadTrainingDataError(
-            f"{part}: the target is {known[0]:g} in all {len(known)} rows; there is nothing to learn"
+            f"{part}: the target is {known[0]:g} in all {len(known)} rows; where the price never moves,"
+            " or always alike, there is nothing to learn: leave out symbols that nobody trades, or wait for"
+            " more history"
         )

@@ -19,6 +19,8 @@ from training.evaluation.scoring import HorizonScores
 
 #: Scores that are told as mean and spread over seeds.
 _OVER_SEEDS = ("rmse", "mae", "r2", "skill", "accuracy", "ic", "brier", "ece")
+#: Ratios of fewer days than this say little.
+ENOUGH_DAYS = 30
 NO_EVIDENCE = "no evidence of skill"
 
 
@@ -76,6 +78,17 @@ def answer(found: Evaluation, *, seconds: float) -> dict[str, Any]:
         "importance": [asdict(each) for each in found.importance],
         "trainings": _trainings(found),
     }
+
+
+def few_days(told: Mapping[str, Any]) -> str:
+    """Say that the ratios of an answer are of too few days to mean much; empty where they are not."""
+    days: float = told["buy_and_hold"]["days"]
+    if days >= ENOUGH_DAYS:
+        return ""
+    return (
+        f"Sharpe and Sortino are annualised from {days:.1f} days; of fewer than {ENOUGH_DAYS} they say"
+        " little."
+    )
 
 
 def _family(found: Evaluation, family: str) -> dict[str, Any]:

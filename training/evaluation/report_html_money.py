@@ -8,6 +8,7 @@ from typing import Any
 
 from domain.evaluation.equity import WHOLE
 from training.evaluation.evaluation import BASELINE, Evaluation, Way
+from training.evaluation.report import few_days
 from training.evaluation.report_html_charts import legend
 from training.evaluation.report_html_pieces import cell, charts, figure, number, over_time, percent, table
 
@@ -118,6 +119,6 @@ def _earned(told: Mapping[str, Any]) -> str:
     )
     note = (
         "Coin flip: the same trades with directions drawn by a coin; p is the chance that a coin earns as"
-        " much. Sharpe and Sortino are annualised from daily returns."
+        f" much. {few_days(told) or 'Sharpe and Sortino are annualised from daily returns.'}"
     )
     return f'{table(titles, rows, texts=2)}<p class="note">{note}</p>'

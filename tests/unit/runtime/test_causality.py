@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cli.check_features import summary
 from cli.folder import settings_for_start
 from config.errors import EX_CONFIG, ConfigurationError
 from config.ml_config import load
@@ -107,21 +108,43 @@ def test_the_command_lists_every_feature_and_fails_if_one_is_refused(tmp_path: P
         "kept = {}\n"
         "def scaled(f):\n    kept.setdefault('mean', f.close.mean())\n    return f.close / kept['mean']\n"
         "def spread(f):\n    return f.high - f.low\n"
+        "def never(f):\n    return f.close * float('nan')\n"
     )
     config = config_with('["vwma", "ichimoku"]', tmp_path)
     done = _tidecast(
         "check-features", "--config", str(config), "--json",
         "--function", f"{own}:scaled", "--function", f"{own}:spread",
+        "--function", f"{own}:never",
     )  # fmt: skip
     answer = json.loads(done.stdout)
 
     assert done.returncode == 1
     assert answer["causal"] is False
     assert answer["refused"] == ["ichimoku (column ICS_26)", "scaled"]
+    assert answer["without_values"] == ["never"]
     assert [each["where"] for each in answer["features"]].count("vector") == 72
     refused = next(each for each in answer["features"] if not each["causal"])
     assert refused["reach_candles"] == 26
     assert refused["symbol"] in {"BTCUSDT", "ADAUSDT", "HBARUSDT", "ETHUSDT"}
+
+
+def test_a_feature_without_any_value_is_named_and_not_called_well() -> None:
+    def never(frame: pd.DataFrame) -> pd.Series:
+        return frame["close"] * float("nan")
+
+    def spread(frame: pd.DataFrame) -> pd.Series:
+        return frame["high"] - frame["low"]
+
+    judged = [
+        (name, *check_function(function, effort=QUICK)) for name, function in (("a", never), ("b", spread))
+    ]
+
+    told = summary(judged, 0.25)
+
+    assert told.startswith("2 checked in 0.2 s, 0 refused, 1 could not be judged")
+    assert "never" in told
+    assert "spread" not in told
+    assert summary(judged[1:], 0.25) == "1 checked in 0.2 s, 0 refused"
 
 
 def _tidecast(*words: str) -> subprocess.CompletedProcess[str]:
