@@ -123,7 +123,7 @@ def evaluated(
     """
     try:
         chosen = chosen_symbols(path, symbols)
-        asked = {"training.forecast_horizons": ",".join(map(str, horizons))} if horizons else {}
+        asked = {"training.forecast_horizons": list(horizons)} if horizons else {}
         settings = settings_for_start(config, {**recorded_at(path, chosen, *span), **asked})
         candles = candles_of(settings)
         _check_horizons(settings.training.forecast_horizons, candles)

@@ -35,7 +35,8 @@ from config.market import ServerSettings
 from config.ml_config import Settings
 from config.toml_writer import as_toml
 from db.repositories import checkpoints, recovery
-from runtime.directory import Directory, DirectoryError, write_atomically
+from runtime.atomic_file import write_atomically
+from runtime.directory import Directory, DirectoryError
 from runtime.embedded.session import ServerError
 from runtime.stack import settings_file
 from schemas.frames import MINUTE_MS

@@ -24,7 +24,8 @@ from config.ml_config import Settings
 from config.redaction import redact
 from db.migrate import migrate
 from db.repositories import deployment
-from runtime.directory import Directory, Identity, make_folder, write_atomically
+from runtime.atomic_file import write_atomically
+from runtime.directory import Directory, Identity, make_folder
 from runtime.servers import check_servers, servers_of
 from runtime.stack import Plan, Stack, StackError, occupied, programs, settings_file
 

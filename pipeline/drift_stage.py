@@ -14,17 +14,18 @@ same in any order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from domain.drift.watch import Detector, Watch, block_minutes, inside_one_block
 from pipeline.drift_rows import ALL_SYMBOLS, DriftCheck, next_checkpoint_ms, rows_of, warning_of
+from pipeline.drift_waiting import UNIT, Waiting
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import LogEntry, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
-from schemas.frames import MINUTE_MS, NULL_MS, Float32, Float64, Int64, PredictionFrame, Reason
+from schemas.frames import MINUTE_MS, NULL_MS, Float64, Int64, PredictionFrame, Reason
 
 KINDS = ("error", "brier")
 REACTIONS = ("warn", "widen", "lower_weight", "baseline", "retrain")
@@ -32,35 +33,10 @@ REACTIONS = ("warn", "widen", "lower_weight", "baseline", "retrain")
 LAG_MINUTES = 12
 #: A version that has said nothing for so long is forgotten, in minutes of event time.
 FORGET_MINUTES = 10_080
-#: Sums count units of 2**-30 of a squared percent; no change counts with more than 100 percent.
-_UNIT, _MOST_PCT = 2.0**30, 100.0
 _SPAN = 2**32
 _NONE = -1
 #: Share of one symbol's forecasts of a block that must have an outcome.
 _LEAST_SHARE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """Minutes whose forecasts are not due yet; the last three of shape (minutes, horizons)."""
-
-    position: Int64
-    minute: Int64
-    close: Float64
-    predicted: Float32
-    up: Float32
-    #: Place of the version in the stage's list; -1 where none is to be scored.
-    model: Int64
-
-    def columns(self) -> tuple[np.ndarray[Any, Any], ...]:
-        return (self.position, self.minute, self.close, self.predicted, self.up, self.model)
-
-    def kept(self, chosen: np.ndarray[Any, Any]) -> _Waiting:
-        return _Waiting(*(column[chosen] for column in self.columns()))
-
-    def joined(self, other: _Waiting) -> _Waiting:
-        pairs = zip(self.columns(), other.columns(), strict=True)
-        return _Waiting(*(np.concatenate(pair) for pair in pairs))
 
 
 class DriftStage:
@@ -124,15 +100,7 @@ class DriftStage:
         self._places: dict[str, int] = {}
         #: By version: the symbol it serves.
         self._serves: dict[str, str] = {}
-        n = len(self._horizons)
-        self._waiting = _Waiting(
-            np.empty(0, np.int64),
-            np.empty(0, np.int64),
-            np.empty(0),
-            np.empty((0, n), np.float32),
-            np.empty((0, n), np.float32),
-            np.empty((0, n), np.int64),
-        )
+        self._waiting = Waiting.none(len(self._horizons))
         #: By version, horizon and block: outcomes, and those with a direction; then the sums of model error,
         #: no-change error and Brier loss.
         self._sums: dict[tuple[str, int, int], list[int]] = {}
@@ -182,13 +150,13 @@ class DriftStage:
                 first = rows[int((model == number).any(axis=1).argmax())]
                 symbol = self._symbols.symbols[position[first]] if self._per_symbol else self._label
                 self._serves[self._names[number]] = symbol
-        fresh = _Waiting(
-            position[rows],
-            minute[rows],
-            batch.ohlcv[rows, 3],
-            batch.predicted_pct[rows],
-            batch.probability_up[rows],
-            model,
+        fresh = Waiting(
+            position=position[rows],
+            minute=minute[rows],
+            close=batch.ohlcv[rows, 3],
+            predicted=batch.predicted_pct[rows],
+            up=batch.probability_up[rows],
+            model=model,
         )
         self._waiting = self._waiting.joined(fresh)
 
@@ -219,19 +187,9 @@ class DriftStage:
         np.maximum.at(done, position, minute)
         self._waiting = waiting.kept(waiting.minute + longest > done[waiting.position])
 
-    def _add(self, j: int, made: _Waiting, actual: Float64) -> None:
+    def _add(self, j: int, made: Waiting, actual: Float64) -> None:
         horizon = self._horizons[j]
-        actual = np.clip(actual, -_MOST_PCT, _MOST_PCT)
-        said = np.clip(made.predicted[:, j].astype(np.float64), -_MOST_PCT, _MOST_PCT)
-        moved = actual != 0.0
-        brier = np.where(moved, (made.up[:, j].astype(np.float64) - (actual > 0.0)) ** 2 - 0.25, 0.0)
-        parts = np.stack([(said - actual) ** 2, actual**2, brier], axis=1)
-        units = np.rint(parts * _UNIT).astype(np.int64)
-        block = (made.minute + horizon) // block_minutes(horizon)
-        names, inverse = np.unique(np.stack([made.model[:, j], block]), axis=1, return_inverse=True)
-        sums = np.zeros((names.shape[1], 5), np.int64)
-        np.add.at(sums, inverse.ravel(), np.column_stack([np.ones(len(moved), np.int64), moved, units]))
-        for (model, number), added in zip(names.T.tolist(), sums.tolist(), strict=True):
+        for model, number, added in made.losses(j, horizon, actual):
             if (number + 1) * block_minutes(horizon) + LAG_MINUTES <= self._latest:
                 continue  # it was judged already
             before = self._sums.setdefault((self._names[model], horizon, number), [0] * 5)
@@ -384,13 +342,7 @@ class DriftStage:
         # In the order of their names, whatever the order was in which they came.
         names = sorted(self._awaited())
         order = np.lexsort((waiting.position, waiting.minute))
-        columns = dict(
-            zip(
-                ("position", "minute", "close", "predicted", "up", "model"),
-                replace(waiting, model=self._numbered(names)).kept(order).columns(),
-                strict=True,
-            )
-        )
+        columns = replace(waiting, model=self._numbered(names)).kept(order).columns()
         sums, drifted = sorted(self._sums), sorted(self._drifted)
         watches = sorted(self._watches)
         return pack(
@@ -422,12 +374,7 @@ class DriftStage:
             If it is of another version or other settings.
         """
         arrays, values = unpack(state, stage=self.name, version=self.version, settings=self._settings)
-        self._waiting = _Waiting(
-            *(
-                arrays[f"waiting.{name}"]
-                for name in ("position", "minute", "close", "predicted", "up", "model")
-            )
-        )
+        self._waiting = Waiting(**{name: arrays[f"waiting.{name}"] for name in Waiting.NAMES})
         self._last_minute = arrays["last_minute"]
         self._latest = values["latest"]
         self._names, self._serves = list(values["names"]), dict(values["serves"])
@@ -457,5 +404,5 @@ def _values(sums: list[int]) -> list[tuple[str, float]]:
         # Over the block's own no-change error: a wild hour counts as much as a calm one.
         found.append(("error", min(error / no_change - 1.0, 1.0)))
     if moved > 0:
-        found.append(("brier", brier / moved / _UNIT))
+        found.append(("brier", brier / moved / UNIT))
     return found

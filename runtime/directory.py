@@ -11,11 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
-import random
 import secrets
-import socket
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +22,8 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from runtime import account
+from runtime.atomic_file import write_atomically
+from runtime.ports import LOOPBACK, free_ports, is_free
 
 WORKERS = ("feature_calculator", "ml_trainer", "ml_inference", "forecaster", "chart_monitor")
 #: Everything that listens on a loopback port of its own.
@@ -33,7 +32,6 @@ LISTENERS = ("postgres", "redis", "exchange", *WORKERS)
 DATABASE = "tidecast"
 
 _FORMAT = 1
-_LOOPBACK = "127.0.0.1"
 # A socket path has about 107 bytes, and the servers add names of their own to the folder's.
 _LONGEST_RUN_FOLDER = 80
 #: Who began this process: servers that root starts go on as somebody else, in folders made before.
@@ -315,13 +313,13 @@ class Directory:
         """URL of the embedded PostgreSQL's database, password included."""
         return (
             f"postgresql://{DATABASE}:{quote(self.postgres_password)}"
-            f"@{_LOOPBACK}:{self.port('postgres')}/{DATABASE}"
+            f"@{LOOPBACK}:{self.port('postgres')}/{DATABASE}"
         )
 
     @property
     def redis_url(self) -> str:
         """URL of the embedded Redis-compatible server, password included."""
-        return f"redis://:{quote(self.redis_password)}@{_LOOPBACK}:{self.port('redis')}/0"
+        return f"redis://:{quote(self.redis_password)}@{LOOPBACK}:{self.port('redis')}/0"
 
     # --- one at a time ----------------------------------------------------------------------------
 
@@ -409,59 +407,6 @@ def take_lock(descriptor: int, wait_s: float) -> bool:
             time.sleep(0.02)
         else:
             return True
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file so that a reader, or a crash, sees the old text or the new, never a part."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def is_free(port: int) -> bool:
-    """Say whether a server could listen on this loopback port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_ports(count: int, taken: set[int] | None = None) -> list[int]:
-    """Pick free loopback ports below the range from which the kernel takes ports for outgoing connections.
-
-    A port inside that range could be lost to any connection while its server restarts.
-    """
-    highest = _lowest_outgoing_port()
-    # Valkey in cluster mode adds 10,000 to its port; leave room and stay clear of well-known services.
-    candidates = random.SystemRandom().sample(range(min(15_000, highest - 2_000), highest), 2_000)
-    chosen = [port for port in candidates if port not in (taken or set()) and is_free(port)][:count]
-    if len(chosen) < count:
-        raise DirectoryError(f"fewer than {count} free loopback ports below {highest}")
-    return chosen
-
-
-def _lowest_outgoing_port() -> int:
-    try:
-        low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return 32_768
-    return low if low > 5_000 else 32_768
 
 
 def _home_for_servers(path: Path) -> Path:

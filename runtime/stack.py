@@ -27,8 +27,9 @@ from config.errors import EX_CONFIG
 from config.ml_config import Settings
 from config.sources import without_settings
 from config.toml_writer import as_toml
+from runtime.atomic_file import write_atomically
 from runtime.attendant import Attendant
-from runtime.directory import Directory, DirectoryError, Identity, write_atomically
+from runtime.directory import Directory, DirectoryError, Identity
 from runtime.identity import identity_of
 from runtime.lifeline import adopt_orphans
 

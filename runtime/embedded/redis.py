@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from runtime import account
-from runtime.directory import Directory, write_atomically
+from runtime.atomic_file import write_atomically
+from runtime.directory import Directory
 from runtime.embedded.binaries import valkey_server, within_reach
 from runtime.embedded.lock import hold_until_death
 from runtime.lifeline import die_with_parent

@@ -15,9 +15,8 @@ from runtime.directory import (
     DirectoryError,
     Identity,
     OtherIdentityError,
-    free_ports,
-    is_free,
 )
+from runtime.ports import free_ports, is_free
 
 SIMULATED = Identity(exchange="simulated", market="generated", seed=7, partitions=1)
 REAL = Identity(exchange="binanceus", market="live", seed=0, partitions=1)

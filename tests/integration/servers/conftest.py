@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from runtime.directory import free_ports
+from runtime.ports import free_ports
 from runtime.embedded.binaries import valkey_server
 
 PATIENCE_S = 30.0
