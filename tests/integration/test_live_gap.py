@@ -1,4 +1,4 @@
-"""Live scores beside those of the validation, over a real server: the view, the alarm, and what is shown."""
+"""Live scores held against those of the validation, over a real server: the alarm, and what is shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from config.ml_config import load
-from db.copy import write
-from db.partitions import ensure_partitions
-from db.repositories import logs, models
+from db.repositories import logs
 from db.repositories.checkpoints import moment
-from db.repositories.models import NewModel
-from domain.evaluation.live_gap import DayScore, LiveGap, ScoreGap, live_gaps
-from domain.evaluation.walk_forward_score import WalkForwardScore
-from pipeline.forecast_stage import ForecastStage
 from pipeline.stage import LogEntry
 from runtime.alerts import AlertObserver
 from runtime.directory import Directory
@@ -36,94 +29,8 @@ from runtime.logs import LogRecord, set_up
 from runtime.observer import WorkerObserver
 from runtime.servers import Servers
 from runtime.worker import Worker
-from schemas.frames import MINUTE_MS, PredictionFrame, Reason
 
-DAY_MINUTES = 1440
-DAY_MS = DAY_MINUTES * MINUTE_MS
-#: A whole day since the epoch: 2021-04-02.
-DAY = 18_719
-HORIZON = 5
-SYMBOLS = ("AAA", "BBB")
-VALIDATED = WalkForwardScore(
-    rows=2000,
-    moved=1990,
-    skill=0.03,
-    skill_error=0.006,
-    accuracy=0.56,
-    accuracy_error=0.012,
-    brier=0.244,
-    brier_error=0.0012,
-    blocks=70,
-)
-
-
-async def serve(
-    connection: asyncpg.Connection,
-    version: str,
-    *,
-    from_day: int,
-    validated: WalkForwardScore | None = VALIDATED,
-) -> None:
-    """Put a model into production from the beginning of a day."""
-    metrics: dict[str, Any] = {"train_at_ms": from_day * DAY_MS}
-    if validated is not None:
-        told = asdict(validated)
-        metrics["walk_forward"] = told
-        metrics["validation"] = {name: told[name] for name in ("rows", "skill", "accuracy")} | {"rmse": 0.1}
-        metrics["baseline"] = {"rmse": 0.11}
-    number = await models.register(
-        connection,
-        NewModel(
-            model_version=version,
-            model_type="xgboost",
-            symbol="ALL",
-            forecast_horizon=HORIZON,
-            train_start_ms=(from_day - 9) * DAY_MS,
-            train_end_ms=from_day * DAY_MS,
-            artifact_path=f"{version}.onnx",
-            artifact_sha256="0" * 64,
-            schema_hash="h",
-            rmse=0.1,
-            mae=0.1,
-            baseline_rmse=0.11,
-            metrics=metrics,
-        ),
-    )
-    async with connection.transaction():
-        await models.promote(connection, number, from_day * DAY_MS)
-
-
-async def earned(
-    connection: asyncpg.Connection, version: str, day: int, *, skill: float = 0.03, brier: float = 0.244
-) -> None:
-    """Write what a model earned with two symbols in a day."""
-    n = DAY_MINUTES
-    sums = [n, n, 0.56 * n, (1 - skill) * n, n, n, brier * n, n, n, n, n, n, n, day * n, day * n + n - 1]
-    for symbol in SYMBOLS:
-        await connection.execute(
-            """
-            INSERT INTO "forecastScoreSums" (symbol, forecast_horizon, day, sums) VALUES ($1, $2, $3, $4)
-            ON CONFLICT (symbol, forecast_horizon, day)
-            DO UPDATE SET sums = "forecastScoreSums".sums || EXCLUDED.sums
-            """,
-            symbol,
-            HORIZON,
-            moment(day * DAY_MS),
-            [["price_direction", version, sums]],
-        )
-
-
-async def forecaster_is_at(connection: asyncpg.Connection, day: int, minute: int) -> None:
-    """Move the forecaster behind a minute of a day."""
-    await connection.execute("DELETE FROM \"recoveryState\" WHERE service_name = 'forecaster'")
-    await connection.execute(
-        """
-        INSERT INTO "recoveryState" (service_name, operation_id, checkpoint_type, event_time, outbox_sequence,
-                                     position_sequence, position_row)
-        VALUES ('forecaster', 'forecaster/0/position', 'intermediate', $1, 0, 1, 0)
-        """,
-        moment(day * DAY_MS + minute * MINUTE_MS),
-    )
+from .served_models import DAY, DAY_MINUTES, DAY_MS, HORIZON, earned, forecaster_is_at, serve
 
 
 def watch() -> GapWatch:
@@ -150,109 +57,7 @@ async def written(connection: asyncpg.Connection, entries: list[LogEntry]) -> No
     )
 
 
-# --- the view ---
-
-
-async def forecasts(connection: asyncpg.Connection) -> None:
-    """Let the forecaster's stage state and settle forecasts of two symbols over four days."""
-    chance = np.random.default_rng(8)
-    minutes = 4 * DAY_MINUTES - 10
-    minute, symbol = np.nonzero(chance.random((minutes, 2)) < 0.97)
-    wild = np.repeat([1.0, 3.0, 0.5, 2.0], DAY_MINUTES)[:minutes, None]
-    steps = 0.001 * wild * chance.standard_t(4, (minutes, 2))
-    close = (100.0 * np.exp(np.cumsum(steps, axis=0)))[minute, symbol]
-    n = len(minute)
-    up = np.clip(0.5 + 0.1 * chance.normal(size=(n, 1)), 0.05, 0.95).astype(np.float32)
-    said = ((up - 0.5) * np.float32(0.3)).astype(np.float32)
-    said[:100] = 0.0
-    stage = ForecastStage(symbols=SYMBOLS, horizons=(HORIZON,))
-    frame = PredictionFrame(
-        symbols=SYMBOLS,
-        symbol_index=symbol.astype(np.int32),
-        open_time_ms=DAY * DAY_MS + minute * MINUTE_MS,
-        ohlcv=np.stack([close] * 4 + [np.ones(n)], axis=1),
-        origin=np.zeros(n, np.int8),
-        vector=np.zeros((n, 1), np.float32),
-        is_complete=np.ones(n, np.bool_),
-        complete_to_ms=DAY * DAY_MS + (minutes - 1) * MINUTE_MS,
-        schema_hash="none",
-        horizons=(HORIZON,),
-        predicted_pct=said,
-        probability_up=up,
-        model_index=np.where(minute < 2 * DAY_MINUTES, 1, 2)[:, None].astype(np.int16),
-        reason=np.where(chance.random((n, 1)) < 0.2, Reason.UNLIKE, Reason.NONE).astype(np.int8),
-        models=("last_value", "m1", "m2"),
-    )
-    for rows in stage.step(frame).rows:
-        await ensure_partitions(connection, rows)
-        async with connection.transaction():
-            await write(connection, rows)
-
-
-async def from_the_forecasts(connection: asyncpg.Connection, version: str) -> list[DayScore]:
-    """Add up the days of a model from the rows that users read."""
-    rows = await connection.fetch(
-        """
-        SELECT extract(epoch FROM scored_at)::bigint / 86400 AS day, predicted_value::float8 AS said,
-               actual_value::float8 AS came, confidence::float8 / 100 AS sure
-        FROM "persistentForecasts"
-        WHERE forecast_type = 'price_direction' AND model_version = $1 AND actual_value IS NOT NULL
-        """,
-        version,
-    )
-    found = []
-    for day in sorted({row["day"] for row in rows}):
-        said, came, sure = (
-            np.array([row[name] for row in rows if row["day"] == day]) for name in ("said", "came", "sure")
-        )
-        moved = came != 0
-        hits = (np.sign(said) * np.sign(came) + 1) / 2
-        brier = np.where(said == 0, 0.25, (sure - hits) ** 2)
-        found.append(
-            DayScore(
-                day=day,
-                n=len(said),
-                moved=int(moved.sum()),
-                hits=float(hits[moved].sum()),
-                squared_error=float(((came - said) ** 2).sum()),
-                no_change_squared=float((came**2).sum()),
-                brier=float(brier[moved].sum()),
-            )
-        )
-    return found
-
-
-async def test_the_view_has_the_gaps_that_the_forecasts_themselves_give(database: asyncpg.Connection) -> None:
-    await forecasts(database)
-    await serve(database, "m1", from_day=DAY)
-    await serve(database, "m2", from_day=DAY + 2)
-    shown = await database.fetch('SELECT * FROM "liveAgainstWalkForward"')
-    rows = {row["model_version"]: row for row in shown}
-    assert set(rows) == {"m1", "m2"}
-    # m1's last outcomes were known on the third day, which begins the spread of days; m2 has two days
-    for version, days in (("m1", 3), ("m2", 2)):
-        sums = await from_the_forecasts(database, version)
-        assert len(sums) == days
-        expected = live_gaps(sums, VALIDATED)[-1]
-        assert_same(rows[version], expected)
-        assert rows[version]["live_rmse"] == pytest.approx(
-            (sum(day.squared_error for day in sums) / expected.n) ** 0.5
-        )
-        assert (rows[version]["walk_forward_rmse"], rows[version]["walk_forward_no_change_rmse"]) == (
-            0.1,
-            0.11,
-        )
-
-
-def assert_same(row: asyncpg.Record, gap: LiveGap) -> None:
-    assert (row["n"], row["days"], row["symbol"], row["family"]) == (gap.n, gap.days, "ALL", "xgboost")
-    parts: dict[str, ScoreGap] = {"skill": gap.skill, "accuracy": gap.accuracy, "brier": gap.brier}
-    for name, part in parts.items():
-        # confidence is shown in hundredths of a percent, and scored so
-        assert row[f"live_{name}"] == pytest.approx(part.live, rel=1e-6), name
-        assert row[f"walk_forward_{name}"] == part.walk_forward
-        assert row[f"{name}_gap"] == pytest.approx(part.gap, rel=1e-6)
-        assert row[f"{name}_z"] == pytest.approx(part.z, rel=1e-5), name
+# --- the alarm ---
 
 
 async def test_a_model_without_a_stored_validation_is_shown_and_not_judged(
@@ -281,9 +86,6 @@ async def test_a_day_on_which_nothing_moved_is_no_error(database: asyncpg.Connec
     assert (row["live_skill"], row["skill_z"], row["brier_z"]) == (None, None, None)
     await forecaster_is_at(database, DAY + 1, 0)
     assert await watch().look(database) == []
-
-
-# --- the alarm ---
 
 
 async def test_a_worse_model_is_named_with_its_scores_and_what_to_do_once(
