@@ -6,92 +6,20 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import psycopg
 import pytest
 
 from runtime.directory import Directory
 from runtime.stack import supervisor_pid
 
-TIDECAST = (sys.executable, "-m", "cli.main")
-ROOT = Path(__file__).parents[2]
+from .command_line import TIDECAST, answer, environment, eventually, processes_of, tidecast, up
+
 MIGRATED = 'SELECT count(*) FROM "tradeSimulations"'
-
-
-def tidecast(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [*TIDECAST, *map(str, words)],
-        env=_environment(environ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def answer(*words: str | Path) -> dict[str, Any]:
-    """Run a command that succeeds, and read its JSON."""
-    result = tidecast(*words, "--json")
-    assert result.returncode == 0, result.stderr
-    read: dict[str, Any] = json.loads(result.stdout)
-    return read
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
-    """Wait for a condition."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Find every living process that belongs to a folder."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            belongs = process.environ().get("STACK_DIR") == str(folder)
-            if (belongs or str(folder) in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-@contextlib.contextmanager
-def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `tidecast up --no-workers` until it is ready, and end it after the block."""
-    command = [*TIDECAST, "up", "--no-workers", "--dir", str(folder), *words]
-    with subprocess.Popen(
-        command, env=_environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as launcher:
-        try:
-            ready = folder / "run" / "ready"
-
-            def is_ready() -> bool:
-                return ready.exists() and ready.read_text() == f"{launcher.pid}\n"
-
-            assert eventually(lambda: is_ready() or launcher.poll() is not None)
-            assert launcher.poll() is None, launcher.stderr.read() if launcher.stderr else ""
-            yield launcher
-        finally:
-            if launcher.poll() is None:
-                launcher.terminate()
-            launcher.communicate(timeout=30)
-
-
-def _environment(changes: dict[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDECAST_", "STACK_"))}
-    return {**kept, **changes}
 
 
 @pytest.fixture
@@ -137,7 +65,7 @@ def test_a_terminal_gets_a_live_table_and_ctrl_c_ends_everything(stopped: Path) 
     command = [*TIDECAST, "up", "--no-workers", "--dir", str(stopped)]
     with subprocess.Popen(
         command,
-        env=_environment({"TERM": "xterm-256color", "COLUMNS": "120"}),
+        env=environment({"TERM": "xterm-256color", "COLUMNS": "120"}),
         stdin=other_end,
         stdout=other_end,
         stderr=other_end,
@@ -230,7 +158,7 @@ def test_sql_and_fingerprint_work_while_nothing_runs_and_leave_nothing_running(s
 
 def test_two_short_commands_at_once_wait_for_each_other(stopped: Path) -> None:
     command = [*TIDECAST, "sql", "--dir", str(stopped), MIGRATED, "--json"]
-    environ = _environment({})
+    environ = environment({})
     both = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [json.loads(process.communicate(timeout=60)[0])["rows"] for process in both]
     assert answers == [[[0]], [[0]]]
@@ -240,38 +168,6 @@ def test_wrong_sql_is_one_json_object_too_and_fails(stopped: Path) -> None:
     result = tidecast("sql", "--dir", stopped, "SELECT nothing_of_that_name", "--json")
     assert result.returncode == 1
     assert "nothing_of_that_name" in json.loads(result.stdout)["error"]
-
-
-def test_all_mistakes_in_the_settings_are_told_at_once_with_78_before_anything_starts(folder: Path) -> None:
-    folder.parent.mkdir(exist_ok=True)
-    config = folder.parent / "wrong.toml"
-    config.write_text("[features]\nrsi_periode = 9\n[trading]\nfee_bps = -1\n")
-    result = tidecast("up", "--no-workers", "--dir", folder, "--config", config, "--exchange", "binance")
-    assert result.returncode == 78
-    for word in ("rsi_periode", "rsi_period", "fee_bps", "market.exchange", "binanceus"):
-        assert word in result.stderr
-    assert not folder.exists()
-
-
-def test_a_redis_url_that_cannot_be_read_is_told_with_78_and_without_its_password(folder: Path) -> None:
-    result = tidecast(
-        "up", "--no-workers", "--dir", folder, TIDECAST_REDIS_URL="redis+sentinel://me:hushhush@one,two"
-    )
-    assert result.returncode == 78
-    assert "servers.redis_url" in result.stderr
-    assert "mymaster" in result.stderr
-    assert "hushhush" not in result.stdout + result.stderr
-    assert not folder.exists()
-
-
-def test_an_unknown_indicator_is_told_with_78_and_the_nearest_before_anything_starts(folder: Path) -> None:
-    config = folder.parent / "wrong.toml"
-    config.write_text('[features]\nextra_indicators = ["supertrendd"]\n')
-    result = tidecast("up", "--no-workers", "--dir", folder, "--config", config)
-    assert result.returncode == 78
-    for word in ("features.extra_indicators", "supertrendd", "supertrend or"):
-        assert word in " ".join(result.stderr.split())
-    assert not folder.exists()
 
 
 def test_a_folder_of_another_market_is_refused(stopped: Path) -> None:
@@ -350,22 +246,6 @@ def test_doctor_finds_nothing_to_mend_in_a_healthy_folder_and_names_what_is_wron
     assert "TIDECAST_POSTGRES_URL" in wrong["PostgreSQL"]["remedy"]
 
 
-def test_doctor_looks_at_servers_by_url_before_the_first_start(tmp_path: Path) -> None:
-    result = tidecast(
-        "doctor",
-        "--dir",
-        tmp_path / "new",
-        "--json",
-        TIDECAST_POSTGRES_URL="postgresql://user:topsecret@127.0.0.1:1/db",
-        TIDECAST_REDIS_URL="redis://:topsecret@127.0.0.1:1/0",
-    )
-    assert result.returncode == 1
-    assert "topsecret" not in result.stdout + result.stderr
-    findings = {each["about"]: each for each in json.loads(result.stdout)["findings"]}
-    assert {about for about, each in findings.items() if each["well"] is False} == {"PostgreSQL", "Redis"}
-    assert not (tmp_path / "new").exists()
-
-
 def test_servers_alone_start_in_the_folder_of_any_market_and_workers_only_in_their_own(folder: Path) -> None:
     recording = folder.parent / "recorded"
     recording.mkdir(parents=True)
@@ -385,53 +265,6 @@ def test_servers_alone_start_in_the_folder_of_any_market_and_workers_only_in_the
     with_workers = tidecast("up", "--dir", folder)
     assert with_workers.returncode == 1
     assert "was born with market 'recorded:" in with_workers.stderr
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["up"],
-        ["down"],
-        ["status"],
-        ["doctor"],
-        ["sql", "SELECT 1"],
-        ["migrate"],
-        ["replay", "recorded"],
-        ["recover", "--list"],
-        ["recover", "--list", "--source", ""],
-        ["bench", "--list"],
-    ],
-)
-def test_an_empty_folder_name_is_a_wrong_command_line(words: list[str], tmp_path: Path) -> None:
-    result = tidecast(*words, "--dir", "" if "--source" not in words else tmp_path)
-    assert result.returncode == 2
-    assert "is empty" in result.stderr
-
-
-def test_make_run_takes_an_empty_dir_for_the_default() -> None:
-    for given, folder in (
-        (["DIR="], "var"),
-        (["DIR=", "EXCHANGE=bybit"], "var/bybit"),
-        (["DIR=elsewhere", "EXCHANGE=bybit"], "elsewhere"),
-    ):
-        told = subprocess.run(
-            ["make", "-n", "run", *given], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        assert f'--dir "{folder}"' in told
-
-
-def test_migrate_makes_no_pipeline(tmp_path: Path) -> None:
-    result = tidecast("migrate", "--dir", tmp_path / "typo")
-    assert result.returncode == 1
-    assert "holds no pipeline" in result.stderr
-    assert not (tmp_path / "typo").exists()
-
-
-def test_a_folder_that_cannot_be_made_is_named_with_the_reason() -> None:
-    for words in (["--no-workers"], ["--detach"]):
-        result = tidecast("up", "--dir", "/proc/x", *words)
-        assert result.returncode == 1
-        assert "the folder /proc/x cannot be made: /proc takes no new folder (No such file" in result.stderr
 
 
 def test_a_checkpoint_of_the_new_folder_hints_at_source(stopped: Path, tmp_path: Path) -> None:
@@ -468,90 +301,10 @@ def test_sql_only_reads_unless_it_is_told_to_write(stopped: Path) -> None:
     assert answer("sql", "--dir", stopped, delete, "--write")["status"] == "DELETE 0"
 
 
-def test_a_broken_recording_is_named_before_a_folder_is_made(tmp_path: Path) -> None:
-    recording = tmp_path / "broken"
-    recording.mkdir()
-    (recording / "BTCUSDT-1m.csv").write_text("time,open\n1,2\n")
-    result = tidecast("replay", recording, "--dir", tmp_path / "dir", "--json")
-    assert result.returncode == 1
-    assert "BTCUSDT-1m.csv" in json.loads(result.stdout)["error"]
-    assert not (tmp_path / "dir").exists()
-
-
 def test_numbers_that_json_does_not_have_are_null(stopped: Path) -> None:
     assert answer("sql", "--dir", stopped, "SELECT 'NaN'::float8, 'Infinity'::float8")["rows"] == [
         [None, None]
     ]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["nope"], "nope"),
-        (["status", "--nope"], "--nope"),
-        (["replay", "recorded", "--shards", "many"], "--shards"),
-        (["sql"], "query"),
-        (["recover"], "--list"),
-        (["dead-letters", "replay", "first"], "ids"),
-        ([], "--json"),
-    ],
-)
-def test_a_wrong_command_line_is_one_json_object_too_and_fails(words: list[str], said: str) -> None:
-    result = tidecast(*words, "--json")
-    told = json.loads(result.stdout)
-    assert set(told) == {"error", "exit_code"}
-    assert said in told["error"]
-    assert told["exit_code"] == result.returncode != 0
-
-
-def test_without_json_a_wrong_command_line_leaves_standard_output_empty() -> None:
-    result = tidecast("status", "--nope")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "--nope" in result.stderr
-
-
-def test_the_version_is_told() -> None:
-    result = tidecast("--version")
-    assert (result.returncode, result.stdout) == (0, f"tidecast {version('tidecast')}\n")
-
-
-def test_a_wrong_path_is_named_as_it_was_typed_with_what_to_do(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    cases: tuple[tuple[list[str | Path], str], ...] = (
-        (["replay", tmp_path / "none"], f"{tmp_path / 'none'} does not exist: PATH names a folder"),
-        (["replay", file], f"{file} is a file: PATH names a folder"),
-        (
-            ["status", "--dir", tmp_path / "none"],
-            f"{tmp_path / 'none'} holds no pipeline (it does not exist)",
-        ),
-        (["status", "--dir", file / "below"], f"{file} is a file: --dir names"),
-        (["up", "--dir", file / "below"], f"{file} is a file: --dir names a folder"),
-        (["up", "--config", tmp_path / "no.toml", "--dir", tmp_path], f"--config {tmp_path / 'no.toml'}: "),
-    )
-    for words, said in cases:
-        result = tidecast(*words)
-        assert result.returncode in (1, 78), words
-        assert said in result.stderr, words
-
-
-def test_a_wrong_time_is_named_as_it_was_typed(tmp_path: Path) -> None:
-    recording = tmp_path / "recorded"
-    recording.mkdir()
-    minute = "2021-04-02T00:00Z,1,2,1,2,3\n"
-    (recording / "BTCUSDT-1m.csv").write_text(f"timestamp,open,high,low,close,volume\n{minute}")
-    for words, said in (
-        (["--from", "yesterday"], ["--from 'yesterday'", "2021-04-01T00:00Z"]),
-        (["--to", "12"], ["--to '12'", "2021-04-01T00:00Z"]),
-        (["--from", "2021-04-03", "--to", "2021-04-02"], ["--from '2021-04-03'", "earlier than --to"]),
-        (["--from", "2022-01-01"], ["BTCUSDT-1m.csv", "no candle", "--from 2022-01-01T00:00Z"]),
-    ):
-        result = tidecast("replay", recording, "--dir", tmp_path / "dir", *words)
-        assert result.returncode != 0
-        for word in said:
-            assert word in result.stderr, words
-        assert "_ms" not in result.stderr
-    assert not (tmp_path / "dir").exists()
 
 
 def test_an_older_database_says_which_command_mends_it(folder: Path) -> None:
