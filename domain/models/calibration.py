@@ -2,15 +2,15 @@
 
 `calibrated = sigmoid(slope * log_odds + intercept)`, one pair of numbers a horizon, fitted by the logistic
 regression of scikit-learn on rows that the model has not learned from. Outcomes of neighbouring minutes
-overlap and symbols move together, so each row weighs one over the horizon and over how many rows of its
-minute say the same again (Kish's design effect). A ridge draws both numbers towards 0: where there is little
-evidence, the answer stays near one half. That the last days rose more than they fell says hardly anything
-about the next, so the intercept is held much tighter than the slope.
+overlap and symbols move together, so all rows of a horizon's length count as one outcome, and a ridge draws
+both numbers towards 0: where there is little evidence, the answer stays near one half. That the last days
+rose more than they fell says hardly anything about the next, so the intercept is held much tighter than the
+slope.
 
 How much signal a market holds is not known before, so there are two ridges: one expects what markets hold,
 the other far more. Each counts by how well it foretold the rows (its evidence, by Laplace's approximation),
 the second with odds of one in ten at the start. Sources: Platt (1999), Probabilistic outputs for support
-vector machines; Kish (1965), Survey Sampling; MacKay (1992), Bayesian Interpolation.
+vector machines; MacKay (1992), Bayesian Interpolation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.models.model import TrainingRows
-from schemas.frames import Float32, Float64, Int64
+from schemas.frames import MINUTE_MS, Float32, Float64, Int64
 
 #: How large the slope is expected to be before anything is seen, in log-odds for a move of one deviation of
 #: the model's own log-odds: 0.2 is a direction right in 55 of 100 cases, 1.0 in about 70.
@@ -31,8 +31,6 @@ _SLOPE_DEVIATIONS = (0.2, 1.0)
 #: How likely each of them is before anything is seen.
 _BELIEFS = (10 / 11, 1 / 11)
 _INTERCEPT_DEVIATION = 0.05
-#: Symbols are taken to move together as if so many independent minutes had shown it.
-_TOGETHER_MINUTES = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +87,7 @@ def _fit_one(
     scale = float(np.std(odds))
     if scale == 0.0:
         return 0.0, 0.0
-    weights = _weights(rose, open_time_ms[moved], horizon)
+    weights = _weights(open_time_ms[moved], horizon)
     found = [_ridge(odds / scale, rose, weights, deviation) for deviation in _SLOPE_DEVIATIONS]
     evidence = np.array([log_evidence for _, _, log_evidence in found])
     belief = np.array(_BELIEFS) * np.exp(evidence - evidence.max())
@@ -100,23 +98,12 @@ def _fit_one(
     return slope / scale, intercept
 
 
-def _weights(rose: NDArray[np.bool_], open_time_ms: Int64, horizon: int) -> Float64:
-    """Weigh each row by how much it says that no other row says: one over its design effect."""
-    _, minute, count = np.unique(open_time_ms, return_inverse=True, return_counts=True)
-    beside = count[minute].astype(np.float64)
-    return 1.0 / (horizon * (1.0 + (beside - 1.0) * _together(rose, minute, count, horizon)))
-
-
-def _together(rose: NDArray[np.bool_], minute: Int64, count: Int64, horizon: int) -> float:
-    """Tell how alike the rows of a minute are: the correlation of their directions, 0 to 1."""
-    side = rose - rose.mean()
-    squares = np.bincount(minute, side**2)
-    pairs = float(np.sum((count - 1.0) * squares))
-    if pairs == 0.0:
-        return 1.0
-    alike = float(np.sum(np.bincount(minute, side) ** 2 - squares)) / pairs
-    independent = len(count) / horizon
-    return (independent * min(max(alike, 0.0), 1.0) + _TOGETHER_MINUTES) / (independent + _TOGETHER_MINUTES)
+def _weights(open_time_ms: Int64, horizon: int) -> Float64:
+    """Weigh rows so that a horizon's length of them counts as one, however many they are."""
+    times, minute, count = np.unique(open_time_ms, return_inverse=True, return_counts=True)
+    step_minutes = float(np.median(np.diff(times))) / MINUTE_MS if len(times) > 1 else 1.0
+    weights: Float64 = min(1.0, step_minutes / horizon) / count[minute]
+    return weights
 
 
 def _ridge(

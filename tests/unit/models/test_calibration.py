@@ -9,7 +9,6 @@ import numpy as np
 
 from domain.models import calibration
 from domain.models.model import TrainingRows
-from schemas.frames import MINUTE_MS
 
 Make = Callable[..., TrainingRows]
 
@@ -69,16 +68,6 @@ def test_rows_that_did_not_move_or_are_not_known_say_nothing(make_rows: Make) ->
     assert np.all(found.apply(odds) == 0.5)
 
 
-def _of_symbols(rows: TrainingRows, symbols: int) -> TrainingRows:
-    """Let so many rows in succession be those of one minute."""
-    index = np.arange(len(rows))
-    return replace(
-        rows,
-        open_time_ms=index // symbols * MINUTE_MS,
-        symbol_index=(index % symbols).astype(np.int32),
-    )
-
-
 def test_much_signal_is_believed_although_the_history_is_short(make_rows: Make) -> None:
     # 100 independent outcomes, right in 76 of 100
     rows = make_rows(rows=1_500)
@@ -99,19 +88,12 @@ def test_a_little_signal_in_a_short_history_stays_near_one_half(make_rows: Make)
         assert np.abs(found.apply(truth.astype(np.float32)) - 0.5).mean() < 0.08
 
 
-def test_symbols_that_move_together_count_as_one_and_others_as_many(make_rows: Make) -> None:
-    truth = 0.3 * np.repeat(np.random.default_rng(0).normal(size=(1_000, 1)), 6, axis=0)
-    apart = _moves(_of_symbols(make_rows(rows=6_000), 6), truth)
-    together = replace(apart, target_pct=np.repeat(apart.target_pct[::6], 6, axis=0))
-    one = replace(
-        make_rows(rows=1_000), target_pct=apart.target_pct[::6], symbol_index=np.zeros(1_000, np.int32)
-    )
+def test_every_fifth_minute_says_as_much_about_an_hour_as_every_minute(make_rows: Make) -> None:
+    rows = make_rows(rows=6_000)
+    truth = np.repeat(np.random.default_rng(3).normal(size=(100, 1)), 60, axis=0)
+    rows = _moves(rows, truth, seed=4)
+    rows = replace(rows, target_pct=np.repeat(rows.target_pct[::60], 60, axis=0))
     odds = truth.astype(np.float32)
-
-    def slope(rows: TrainingRows, said: np.ndarray) -> float:
-        return calibration.fit(log_odds=said, rows=rows, horizons=(30,)).slopes[0]
-
-    alone = slope(one, odds[::6])
-    assert abs(slope(together, odds) - alone) < 0.02
-    # 33 outcomes are not enough to believe in all six times as much evidence, but in more
-    assert slope(apart, odds) > 1.15 * alone
+    all_of_them = calibration.fit(log_odds=odds, rows=rows, horizons=(60,)).slopes[0]
+    fifth = rows.take(np.arange(0, 6_000, 5))
+    assert abs(calibration.fit(log_odds=odds[::5], rows=fifth, horizons=(60,)).slopes[0] - all_of_them) < 1e-3
