@@ -1,4 +1,4 @@
-"""A connection as the workers open it."""
+"""A connection as the workers open it, and a stand for runners of stages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import asyncpg
 import pytest
 
 from db.connect import connect
+from streams.connection import connect as connect_redis
+
+from .stage_stand import Stand
 
 
 @pytest.fixture
@@ -16,3 +19,13 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(database_url, give_up_s=5)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def stand(database_url: str, redis_url: str) -> AsyncIterator[Stand]:
+    """A producer, a runner's database, and the wire between them."""
+    database = await connect(database_url)
+    client = connect_redis(redis_url)
+    yield Stand(database_url, database, client)
+    await client.aclose()
+    await database.close()
