@@ -21,6 +21,9 @@ START_MS = 1_700_000_040_000 // MINUTE_MS * MINUTE_MS
 SETTINGS = FeedSettings(stale_data_s=20.0)
 HISTORY_MINUTES = 60
 
+#: Each of them waits for servers that answer, fall silent, or die.
+pytestmark = pytest.mark.slow
+
 
 class Report:
     """Keeps what a feed reported."""

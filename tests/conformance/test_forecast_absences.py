@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +106,7 @@ EVERY = list(range(MINUTES))
 few = settings(max_examples=5, deadline=None)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, absent=shares, halts=halts_of, edges=edges_of)
 def test_rows_and_state_do_not_depend_on_the_split(seed, absent, halts, edges):

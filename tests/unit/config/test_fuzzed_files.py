@@ -40,6 +40,7 @@ def loads_or_explains(path: Path, content: bytes) -> None:
         assert str(error)  # noqa: PT017  the point is that printing works, whatever was in the file
 
 
+@pytest.mark.slow
 @given(content=st.binary(max_size=500))
 @example(content=b"a = " + b"[" * 5000)
 @example(content=b"a = " + b"9" * 5000)
@@ -61,6 +62,7 @@ def test_the_default_file_with_one_byte_changed_or_cut_short(
     loads_or_explains(tmp_path / "my.toml", DEFAULTS[:place] + bytes([byte]) + rest)
 
 
+@pytest.mark.slow
 @given(changes=st.dictionaries(st.integers(0, len(LINES) - 1), VALUES, max_size=6))
 @how(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_values_of_every_wrong_kind(tmp_path: Path, changes: dict[int, str]) -> None:

@@ -30,6 +30,7 @@ def _overlapping(seed: int, count: int, horizon: int) -> np.ndarray:
     return np.convolve(steps, np.ones(horizon), "valid")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("horizon", "count"), [(1, 1500), (15, 3000), (60, 3000)])
 def test_intervals_cover_the_truth_as_often_as_they_say_though_labels_overlap(
     horizon: int, count: int

@@ -275,6 +275,7 @@ def unchanged() -> list[Life]:
     return lives(100, live=1.0, seed=3)
 
 
+@pytest.mark.slow
 def test_models_that_are_as_good_as_validated_are_called_worse_no_more_often_than_stated(
     unchanged: list[Life],
 ) -> None:

@@ -21,6 +21,7 @@ splits = st.builds(
 minutes = st.lists(st.integers(0, 400), min_size=20, max_size=300)
 
 
+@pytest.mark.slow
 @given(splits, minutes)
 def test_no_label_interval_of_a_training_row_touches_that_of_a_validation_row(
     splitter: WalkForward, chosen: list[int]

@@ -100,6 +100,7 @@ def test_the_same_frames_in_any_order_doubled_or_lost_give_the_same_candles(data
     assert sequencer.parked == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_quiet_minutes_and_halts_come_out_the_same_however_the_history_is_cut(data):

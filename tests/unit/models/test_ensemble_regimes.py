@@ -361,6 +361,7 @@ def test_the_graph_says_what_the_members_libraries_say(parts: Any, fitted: Fitte
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_killed_anywhere_ends_in_the_same_bytes(parts: Any, fitted: Fitted, memory: Any) -> None:
     whole = _fit(parts, checkpoints=memory)
     assert (whole.native, whole.graph) == (fitted.native, fitted.graph)

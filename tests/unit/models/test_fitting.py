@@ -59,6 +59,7 @@ def test_a_planted_signal_is_learned_and_promoted(market: Market) -> None:
     assert _promoted(result)
 
 
+@pytest.mark.slow
 def test_pure_noise_is_refused_nearly_always(market: Market) -> None:
     promoted = [_promoted(_fit(_request(market(signal=0.0, seed=seed)))) for seed in range(10)]
     assert sum(promoted) <= 2

@@ -110,6 +110,7 @@ def whole(frame):
     return watched, [watched.step(frame)]
 
 
+@pytest.mark.slow
 def test_drift_in_this_market_is_found_and_is_over_again(whole):
     told = {(row["subject"], row["drifted"]) for row in checks(whole[1])}
     assert ("price_direction 80%", True) in told
@@ -124,6 +125,7 @@ def test_log_tells_of_a_drift_and_of_its_end(whole):
     assert all((entry.category, entry.subcategory) == ("drift", "coverage") for entry in whole[1][0].logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_rows_and_state_are_the_same_however_batches_are_cut_and_whatever_is_restarted(frame, whole, seed):
     chance = np.random.default_rng(seed)
@@ -139,6 +141,7 @@ def test_rows_and_state_are_the_same_however_batches_are_cut_and_whatever_is_res
     assert watched.snapshot() == whole[0].snapshot()
 
 
+@pytest.mark.slow
 def test_drifted_interval_is_stated_more_widely_from_the_first_candle_behind_the_lag_on(frame, whole):
     quiet = [stage(replace(WIDEN, reactions=("warn",))).step(frame)]
     first = min((row for row in checks(quiet) if row["drifted"]), key=lambda row: row["at"])

@@ -126,6 +126,7 @@ def batches(absent: frozenset[tuple[int, int]], order: list[tuple[int, int]]) ->
     return [*given_out, hand.give([MINUTES - 1] * len(SYMBOLS))]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(absent=absences, order=moves)
 def test_rows_vectors_and_state_are_the_same_for_any_interleaving_and_split(

@@ -88,6 +88,7 @@ def test_what_is_followed_ends_as_a_trade_would(seed: int, gap: int) -> None:
     assert followed.counts.sum(axis=0).tolist() == [sum(ended), len(ended)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drift_pct", [0.0, 0.02])
 def test_the_stated_likelihood_comes_true(drift_pct: float) -> None:
     minutes = 60_000

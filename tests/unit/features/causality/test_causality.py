@@ -332,6 +332,7 @@ def test_the_market_has_every_kind_of_trouble() -> None:
     assert (quiet.ohlcv[:, 4] == 0).sum() > 30
 
 
+@pytest.mark.slow
 def test_built_in_features_that_saw_the_leaders_same_minute_would_be_refused_by_name() -> None:
     symbols = SYMBOLS[:3]
 
