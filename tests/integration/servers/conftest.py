@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from runtime.ports import free_ports
 from runtime.embedded.binaries import valkey_server
+from runtime.ports import free_ports
 
 PATIENCE_S = 30.0
 Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -79,7 +79,7 @@ class Fleet:
 
     def node(self, port: int, *lines: str) -> int:
         """Start a server that keeps data."""
-        return self.start(port, f"port {port}", "appendonly yes", 'save ""', *lines)
+        return self.start(port, f"port {port}", "appendonly yes", "appendfsync always", 'save ""', *lines)
 
     def kill(self, port: int) -> None:
         """End a server as a crash would."""
