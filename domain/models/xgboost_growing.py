@@ -23,7 +23,7 @@ from schemas.frames import Float32, Float64
 
 #: (kind of head, objective, second derivative of one row at the start)
 _KINDS = (("change", "reg:squarederror", 1.0), ("rise", "binary:logistic", 0.25))
-#: Below this, exp() of a margin would overflow.
+#: Of a larger number exp() would overflow.
 _LARGEST_EXPONENT = 700.0
 
 
@@ -94,6 +94,7 @@ class Growing:
         shared = {"nthread": settings.threads, "missing": np.nan}
         self.train = xgb.QuantileDMatrix(train.vectors, max_bin=settings.max_bin, **shared)
         self.validation = xgb.DMatrix(validation.vectors, **shared)
+        self._fingerprint = ""
         self._standing: _Standing | None = None
         self._read: dict[bytes, dict[str, Any]] = {}
 
@@ -201,7 +202,8 @@ class Growing:
 
     def load(self, checkpoints: Checkpoints | None) -> list[Head]:
         """Take over an unfinished training, if it is one of the same rows, settings and seed."""
-        self._fingerprint = self._identify() if checkpoints is not None else ""
+        if checkpoints is not None:
+            self._fingerprint = self._identify()
         saved = checkpoints.load() if checkpoints is not None else None
         if saved is not None:
             try:
