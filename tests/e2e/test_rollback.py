@@ -80,7 +80,7 @@ def test_a_rollback_in_the_middle_of_a_replay_is_used_by_the_rest_of_it(tmp_path
     folder = tmp_path / "dir"
     words = ("replay", recording, "--dir", folder, "--config", settings)
     # slow enough to be met in the middle
-    with replays.started(*words, "--speed", "900") as launcher:
+    with replays.started(*words, "--speed", "1800") as launcher:
         assert replays.eventually(lambda: _serves(folder), within_s=200)
         refused = subprocess.run(
             [sys.executable, "-m", "cli.main", "rollback", "--dir", str(folder), "--json"],
