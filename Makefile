@@ -51,5 +51,5 @@ $(STAMP): pyproject.toml scripts/install.py
 	@touch $@
 
 $(DEV_STAMP): $(STAMP)
-	@$(SYSTEM_PYTHON) scripts/install.py dev oracles deep
+	@$(SYSTEM_PYTHON) scripts/install.py dev oracles deep tune
 	@touch $@

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from config.sections import ENSEMBLE_MEMBERS, INSTALLED_FAMILIES
+from config.sections import ENSEMBLE_MEMBERS, INSTALLED_FAMILIES, TUNING_IS_INSTALLED
 
 if TYPE_CHECKING:
     from config.ml_config import Settings
@@ -109,6 +109,21 @@ def _weights(settings: Settings) -> Iterator[Broken]:
         yield ("inference.ensemble_weights",), "at least one weight must be more than 0"
 
 
+def _tuning(settings: Settings) -> Iterator[Broken]:
+    trials = settings.training.tuning_trials
+    if trials == 1:
+        yield (
+            ("training.tuning_trials",),
+            "one trial is the settings as given, so there is nothing to choose from: take 0 for no tuning, or"
+            " at least 2",
+        )
+    if trials and not TUNING_IS_INSTALLED:
+        yield (
+            ("training.tuning_trials",),
+            "tuning needs Optuna, which is not installed: pip install 'tidecast[tune]', or take 0",
+        )
+
+
 def _retention(settings: Settings) -> Iterator[Broken]:
     data = settings.data
     if data.compression_threshold > data.retention_days:
@@ -140,6 +155,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Broken]], ...] = (
     _symbols,
     _families,
     _weights,
+    _tuning,
     _retention,
     _market,
 )

@@ -19,6 +19,8 @@ ModelFamily = Literal["xgboost", "lstm", "ensemble"]
 INSTALLED_FAMILIES: tuple[ModelFamily, ...] = (
     ("xgboost", "lstm", "ensemble") if find_spec("torch") is not None else ("xgboost", "ensemble")
 )
+#: Whether settings can be tuned here (`tidecast[tune]`).
+TUNING_IS_INSTALLED = find_spec("optuna") is not None
 #: Families that an ensemble may be made of.
 ENSEMBLE_MEMBERS = ("xgboost", "lstm", "ridge")
 Regime = Literal["trending", "ranging", "volatile"]
@@ -172,6 +174,11 @@ class TrainingSettings(Section):
     )
     subsample: Annotated[float, Field(gt=0, le=1)] = Field(
         0.8, description="Share of the rows each tree sees."
+    )
+    tuning_trials: Annotated[int, Field(ge=0, le=1000)] = Field(
+        0,
+        description="Settings that each training tries before it learns, those given here among them (needs"
+        " Optuna: pip install 'tidecast[tune]'); each takes about two more trainings. 0 learns as given.",
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="Threads of one training; fixed, because the result depends on it."

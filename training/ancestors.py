@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
@@ -44,12 +45,15 @@ class Ancestor:
         Open time of the last candle that it knew.
     rows_from_ms
         Open time of the first row that it has not been trained on; None where all rows are new to it.
+    settings
+        What it was trained with.
     """
 
     version: str
     native: bytes
     train_at_ms: int
     rows_from_ms: int | None
+    settings: Mapping[str, Any]
 
 
 class Ancestors:
@@ -140,4 +144,5 @@ class Ancestors:
             native=native,
             train_at_ms=model.train_at_ms,
             rows_from_ms=None if is_new_to_rows else model.train_at_ms,
+            settings=served.card.settings,
         )

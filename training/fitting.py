@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ from domain.models.model import (
 )
 from domain.models.serving import ServedModel
 from schemas.frames import Float32
-from training.checkpoints import FileCheckpoints
+from training.checkpoints import FileCheckpoints, TuningCheckpoints
 from training.parts import Parts, parts_of
+from training.tuning import Tuning, is_due, kept_settings, tune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,10 @@ class FitRequest:
     start_seen_to_ms
         Open time of the last candle that it knew. Where validation rows lie before that, the training begins
         anew: they must be new to whoever is judged by them.
+    start_settings
+        What the earlier model was trained with.
+    tuning_trials
+        How many settings are tried before the training, the given ones included; 0 trains with them as given.
     """
 
     folder: str
@@ -101,6 +106,8 @@ class FitRequest:
     production: Mapping[int, ServedBefore] = field(default_factory=dict)
     start_from: bytes | None = None
     start_seen_to_ms: int | None = None
+    start_settings: Mapping[str, Any] = field(default_factory=dict)
+    tuning_trials: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an earlier model of which it is not known what it has seen."""
@@ -120,8 +127,9 @@ class HorizonScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedModel:
-    """A model that passed the gate; `by_horizon` has its scores."""
+    """A model that passed the gate; `by_horizon` has its scores, `settings` what it was trained with."""
 
+    settings: Mapping[str, Any]
     graph: bytes
     native: bytes
     native_suffix: str
@@ -146,6 +154,8 @@ class FitResult:
         Open times of the first and last row learned from.
     baseline
         By horizon, scores of the no-change forecast on the validation rows.
+    tuning
+        What was tried before; None where nothing was to be tried.
     """
 
     model: TrainedModel | None
@@ -156,6 +166,7 @@ class FitResult:
     train_end_ms: int
     baseline: Mapping[int, Scores]
     seconds: float
+    tuning: Tuning | None = None
 
 
 def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> FitResult:
@@ -181,26 +192,49 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
             for horizon, rows in _by_horizon(request, parts.validation)
         },
     }
-    checkpoints = FileCheckpoints(Path(request.checkpoint_path)) if request.checkpoint_path else None
+    file = FileCheckpoints(Path(request.checkpoint_path)) if request.checkpoint_path else None
+    checkpoints: FileCheckpoints | TuningCheckpoints | None = file
+    start = _start(request, parts)
+    settings = kept_settings(request, family) if start is not None else request.settings
+    tuning, tuned_share = None, 0.0
+    if start is None and is_due(request, family):
+        checkpoints = TuningCheckpoints(file) if file is not None else None
+        tuned_share = request.tuning_trials / (request.tuning_trials + 1)
+        tuning = tune(
+            request,
+            family,
+            parts.learn,
+            progress=_part_of(progress, 0.05, 0.05 + 0.85 * tuned_share),
+            cancelled=cancelled,
+            checkpoints=checkpoints,
+        )
+        settings = tuning.applied(settings)
     try:
         fitted = family.fit(
             train=parts.learn,
             validation=parts.stop,
-            settings=request.settings,
+            settings=settings,
             seed=request.seed,
-            progress=lambda done, text: progress(0.05 + 0.85 * done, text),
+            progress=_part_of(progress, 0.05 + 0.85 * tuned_share, 0.9),
             cancelled=cancelled,
             checkpoints=checkpoints,
-            start_from=_start(request, parts),
+            start_from=start,
         )
     except NoSignalError as nothing:
         model, reason = None, str(nothing)
     else:
         progress(0.9, "calibrating, and holding the graph against the model")
-        model, reason = _checked(request, fitted, parts), ""
-    if checkpoints is not None:
-        checkpoints.clear()
-    return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, **result)
+        model, reason = _checked(replace(request, settings=settings), fitted, parts), ""
+        if tuning is not None:
+            model = replace(model, metrics={**model.metrics, **tuning.metrics})
+    if file is not None:
+        file.clear()
+    return FitResult(model=model, reason=reason, seconds=time.monotonic() - started, tuning=tuning, **result)
+
+
+def _part_of(progress: Progress, low: float, high: float) -> Progress:
+    """Tell the progress of a part that reaches from one fraction to another."""
+    return lambda done, text: progress(low + (high - low) * done, text)
 
 
 def _start(request: FitRequest, parts: Parts) -> bytes | None:
@@ -245,6 +279,7 @@ def _checked(request: FitRequest, fitted: Fitted, parts: Parts) -> TrainedModel:
     sha256 = hashlib.sha256(payload).hexdigest()
     served = _serve(request, payload, sha256)
     return TrainedModel(
+        settings=request.settings,
         graph=payload,
         native=fitted.native,
         native_suffix=family.native_suffix,

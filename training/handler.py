@@ -188,6 +188,7 @@ class TrainHandler:
             },
             start_from=ancestor.native if ancestor is not None else None,
             start_seen_to_ms=ancestor.train_at_ms if ancestor is not None else None,
+            start_settings=ancestor.settings if ancestor is not None else {},
         )
 
     async def _write(

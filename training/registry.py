@@ -135,7 +135,7 @@ def _new_model(
         test_size=plan.validation_fraction,
         random_state=plan.seed_of(**task.names),
         features_csv=",".join(plan.feature_names),
-        params_csv=";".join(f"{key}={value}" for key, value in sorted(task.settings.items())),
+        params_csv=";".join(f"{key}={value}" for key, value in sorted(trained.settings.items())),
         feature_importance_csv=";".join(
             f"{name}={share:.6f}" for name, share in sorted(trained.importance.items(), key=lambda x: -x[1])
         ),
@@ -162,6 +162,8 @@ def _metrics(
     told: dict[str, Any] = {
         name: {key: _or_none(value) for key, value in values.items()} for name, values in groups.items()
     }
+    if result.tuning is not None:
+        told["tuning"] = result.tuning.told()
     return {**told, "train_at_ms": task.train_at_ms, "best_iteration": trained.best_iteration}
 
 

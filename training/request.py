@@ -50,4 +50,5 @@ def request_of(
         optional_features=plan.optional_features,
         validation_fraction=plan.validation_fraction,
         embargo_minutes=plan.embargo_minutes,
+        tuning_trials=plan.tuning_trials,
     )

@@ -48,6 +48,8 @@ class TrainingPlan:
         How long a challenger runs in shadow if that fits, and the time between two trainings.
     mode
         How a retraining begins: `batch`, `online` or `transfer`, see `training.ancestors`.
+    tuning_trials
+        How many settings each training tries first, see `training.tuning`; 0 tries none.
     """
 
     symbols: tuple[str, ...]
@@ -66,6 +68,7 @@ class TrainingPlan:
     shadow_wanted_minutes: int = 1440
     every_minutes: int = 10_080
     mode: str = "batch"
+    tuning_trials: int = 0
 
     def shadow_ms(self, horizon_minutes: int) -> int:
         """Tell how long a challenger of a horizon runs in shadow, in milliseconds of event time."""
@@ -142,6 +145,7 @@ def plan_of(settings: Settings, *, schema_hash: str) -> TrainingPlan:
         shadow_wanted_minutes=training.shadow_minutes,
         every_minutes=training.retrain_every_minutes,
         mode=training.training_mode,
+        tuning_trials=training.tuning_trials,
         history_minutes=None if keeps_all else settings.data.retention_days * 24 * 60,
     )
 

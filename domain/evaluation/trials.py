@@ -30,6 +30,9 @@ class Trial:
     daily_returns_pct
         What it earned each day (`equity.daily_returns_pct`); empty if it came to nothing, which counts as
         tried all the same.
+    has_traded
+        False for what was tried in a tuning and not chosen. It counts as tried, but says nothing of how far
+        Sharpe ratios lie apart: that it had none must not make the best of the others look less lucky.
     """
 
     family: str
@@ -37,6 +40,7 @@ class Trial:
     settings: str
     seed: int
     daily_returns_pct: tuple[float, ...] = ()
+    has_traded: bool = True
 
     @property
     def key(self) -> tuple[str, int | None, str, int]:
@@ -76,10 +80,11 @@ class TrialLedger:
 
     @property
     def sharpe_variance(self) -> float:
-        """Variance of the trials' Sharpe ratios per day; a trial without one counts as 0, NaN below two."""
-        if len(self.trials) < 2:
+        """Variance of the Sharpe ratios per day of what traded; one without counts as 0, NaN below two."""
+        traded = [trial.sharpe for trial in self.trials if trial.has_traded]
+        if len(traded) < 2:
             return float("nan")
-        sharpes = np.nan_to_num(np.array([trial.sharpe for trial in self.trials]), nan=0.0)
+        sharpes = np.nan_to_num(np.array(traded), nan=0.0)
         return float(np.var(sharpes, ddof=1))
 
     @property

@@ -45,6 +45,7 @@ from domain.models.model import (
     Progress,
     TrainingRows,
 )
+from domain.models.search_space import Range
 from schemas.frames import Float32, Int64
 
 _KINDS = ("change", "rise")
@@ -56,6 +57,8 @@ class Ensemble:
     name = "ensemble"
     native_suffix = "json"
     is_joint = True
+    # its members are trained as given
+    search_space: tuple[Range, ...] = ()
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse unknown settings and members, and what members refuse."""

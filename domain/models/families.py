@@ -12,6 +12,8 @@ NAMES: tuple[str, ...] = ("ensemble", "last_value", "lstm", "ridge", "xgboost")
 #: Those that usually learn all horizons at once, and those that look back.
 JOINT = frozenset({"ensemble", "last_value", "lstm", "ridge"})
 LOOKING_BACK = frozenset({"ensemble", "lstm"})
+#: Those with a search space, known without loading their libraries.
+TUNABLE = frozenset({"lstm", "ridge", "xgboost"})
 #: The library of a family that does not come with the program, and how it is installed.
 _EXTRAS = {"lstm": ("torch", "pip install 'tidecast[deep]'")}
 

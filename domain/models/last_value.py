@@ -23,6 +23,7 @@ from domain.models.model import (
     Progress,
     TrainingRows,
 )
+from domain.models.search_space import Range
 from schemas.frames import Float32
 
 
@@ -32,6 +33,7 @@ class LastValue:
     name = "last_value"
     native_suffix = "json"
     is_joint = True
+    search_space: tuple[Range, ...] = ()
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse every setting: there is nothing to set."""

@@ -30,7 +30,17 @@ from domain.models.model import (
     Progress,
     TrainingRows,
 )
+from domain.models.search_space import Range
 from schemas.frames import Float32, Float64
+
+_USUAL = LSTMSettings()
+#: What tuning may change.
+SEARCH_SPACE: tuple[Range, ...] = (
+    Range(name="hidden_size", low=8, high=128, usual=_USUAL.hidden_size, log=True, whole=True),
+    Range(name="learning_rate", low=0.0005, high=0.02, usual=_USUAL.learning_rate, log=True),
+    Range(name="dropout", low=0.0, high=0.5, usual=_USUAL.dropout),
+    Range(name="weight_decay", low=0.005, high=0.5, usual=_USUAL.weight_decay, log=True),
+)
 
 
 class LSTM:
@@ -39,6 +49,7 @@ class LSTM:
     name = "lstm"
     native_suffix = "json"
     is_joint = True
+    search_space = SEARCH_SPACE
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse unknown settings and values out of range."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from domain.models.search_space import Range
 from domain.models.windows import Windows
 from schemas.frames import Float32, Float64, Int32, Int64
 
@@ -199,6 +200,8 @@ class Family(Protocol):
     native_suffix: str
     #: Whether one training for all horizons is the family's usual way.
     is_joint: bool
+    #: What may be tuned; empty for a family that is trained as it is.
+    search_space: tuple[Range, ...]
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Check settings without training.

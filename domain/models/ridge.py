@@ -35,6 +35,7 @@ from domain.models.model import (
     TrainingCancelledError,
     TrainingRows,
 )
+from domain.models.search_space import Range
 from schemas.frames import Bool, Float32, Float64
 
 #: Ridges that are tried, as shares of the rows: a direction with unit variance is drawn half-way to 0 at 1.
@@ -115,12 +116,20 @@ class Line:
         return cls(**{f.name: np.array(values[f.name], np.float32) for f in fields(cls)})
 
 
+#: What tuning may change; how strong the ridge is, each training looks for by itself.
+SEARCH_SPACE: tuple[Range, ...] = (
+    Range(name="clip_deviations", low=1.0, high=10.0, usual=RidgeSettings().clip_deviations, log=True),
+    Range(name="tail_share", low=0.0, high=0.05, usual=RidgeSettings().tail_share),
+)
+
+
 class Ridge:
     """The family."""
 
     name = "ridge"
     native_suffix = "json"
     is_joint = True
+    search_space = SEARCH_SPACE
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse unknown settings and values out of range."""

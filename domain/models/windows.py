@@ -6,6 +6,8 @@ training, in a replay and live, however the rows came.
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from schemas.frames import MINUTE_MS, Float32, Int32, Int64
@@ -39,6 +41,14 @@ class Windows:
     def features(self) -> int:
         """How many features a vector has."""
         return int(self._vectors.shape[1])
+
+    def without(self, columns: list[int]) -> Windows:
+        """Give the same minutes with these columns of the vectors hidden."""
+        vectors = np.array(self._vectors, np.float32)
+        vectors[:, columns] = np.nan
+        hidden = copy(self)
+        hidden._vectors = vectors
+        return hidden
 
     def places(self, *, symbol_index: Int32, open_time_ms: Int64, minutes: int) -> Int64:
         """Find the rows of windows that end with these minutes.

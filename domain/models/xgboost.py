@@ -27,6 +27,7 @@ from domain.models.model import (
     TrainingCancelledError,
     TrainingRows,
 )
+from domain.models.search_space import Range
 from domain.models.xgboost_growing import Growing, Head
 from domain.models.xgboost_settings import XGBoostSettings
 from schemas.frames import Float32
@@ -35,12 +36,23 @@ from schemas.frames import Float32
 _MEASURES = ("rmse", "logloss")
 
 
+_USUAL = XGBoostSettings()
+#: What tuning may change.
+SEARCH_SPACE: tuple[Range, ...] = (
+    Range(name="max_depth", low=2, high=8, usual=_USUAL.max_depth, whole=True),
+    Range(name="learning_rate", low=0.01, high=0.3, usual=_USUAL.learning_rate, log=True),
+    Range(name="subsample", low=0.3, high=1.0, usual=_USUAL.subsample),
+    Range(name="reg_lambda_rows", low=1.0, high=1_000.0, usual=_USUAL.reg_lambda_rows, log=True),
+)
+
+
 class XGBoost:
     """The family."""
 
     name = "xgboost"
     native_suffix = "json"
     is_joint = False
+    search_space = SEARCH_SPACE
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse unknown settings and values out of range."""

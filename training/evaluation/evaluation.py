@@ -24,6 +24,7 @@ from training.evaluation.scoring import HorizonScores, horizon_scores, outcomes_
 from training.evaluation.serving import Said, Stages
 from training.evaluation.trained import TrainedModel, Training
 from training.evaluation.trainings import Trainings
+from training.evaluation.tried import tuned_trials
 from training.rows import Compute
 from training.settings import TrainingPlan
 
@@ -114,7 +115,8 @@ class Evaluation:
     verdicts
         By family, horizon and seed: whether there is evidence of skill, after everything that was tried.
     trials
-        Every family, horizon, seed and way but the baseline, with what trading it earned each day.
+        Every family, horizon, seed and way but the baseline, with what trading it earned each day; and what
+        tuning tried.
     data
         What it was made of.
     held
@@ -207,7 +209,7 @@ def score_walk(
         trainings=tuple(trainings),
         runs=tuple(runs),
         verdicts=dict(zip(tests, judge(list(tests.values())), strict=True)) if tests else {},
-        trials=TrialLedger().counting(*_trials(runs)),
+        trials=TrialLedger().counting(*_trials(runs), *tuned_trials(trainings)),
         data=Data(
             symbols=history.frame.symbols,
             candles=len(history.frame),

@@ -92,6 +92,7 @@ class Promotions:
             graph=result.model.graph,
             native=result.model.native,
             sha256=sha256,
+            settings=result.model.settings,
         )
         self._keep(model)
         if decision.challenge:

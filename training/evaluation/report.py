@@ -200,6 +200,7 @@ def _trainings(found: Evaluation) -> list[dict[str, Any]]:
             "symbol": training.symbol,
             "train_at": _iso(training.train_at_ms),
             "rows": training.rows,
+            **({} if training.tuning is None else {"tuning": training.tuning.told()}),
         }
         told += [
             {

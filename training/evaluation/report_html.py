@@ -102,7 +102,8 @@ def _head(found: Evaluation, told: Mapping[str, Any], name: str) -> str:
 
 def _trials(told: Mapping[str, Any]) -> str:
     best, found = told["best_trial"], told["overfitting"]
-    lines = [f"<b>{told['trials']}</b> trials: every family, horizon and seed, as served and always."]
+    tuned = ", and what tuning tried" if any("tuning" in each for each in told["trainings"]) else ""
+    lines = [f"<b>{told['trials']}</b> trials: every family, horizon and seed, as served and always{tuned}."]
     if best is not None:
         lines.append(
             f"The best of them is {escape(best['family'])}, {best['horizon']} minutes ahead, seed"

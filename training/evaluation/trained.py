@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from training.fitting import ServedBefore
 from training.promotion import Decision
+from training.tuning import Tuning
 
 #: Family, seed, symbol and horizon: what one model at a time serves.
 Key = tuple[str, int, str, int]
@@ -54,6 +56,8 @@ class TrainedModel:
         The event time from which it would have served; None if it would not have been promoted.
     graph, sha256
         The graph that serves.
+    settings
+        What it was trained with.
     """
 
     family: str
@@ -69,6 +73,7 @@ class TrainedModel:
     graph: bytes = field(repr=False)
     native: bytes = field(repr=False)
     sha256: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -97,6 +102,8 @@ class Training:
         Why there is no model; empty if there is one.
     rows
         Rows learned from; 0 if it failed.
+    tuning
+        What was tried before; None where nothing was.
     """
 
     family: str
@@ -108,3 +115,4 @@ class Training:
     problem: str
     rows: int
     seconds: float
+    tuning: Tuning | None = None

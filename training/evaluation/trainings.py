@@ -103,7 +103,7 @@ class Trainings:
             # trained further on what is new to it
             begin_ms = max(first_ms, ancestor.train_at_ms)
         models: tuple[TrainedModel, ...] = ()
-        problem, learned, seconds = "", 0, 0.0
+        problem, learned, seconds, tuning = "", 0, 0.0, None
         folder = await rows.of(task.symbol, begin_ms, task.train_at_ms)
         try:
             result: FitResult = await self._compute.run(fit, self._request(task, folder, ancestor))
@@ -111,6 +111,7 @@ class Trainings:
             problem = str(error)
         else:
             problem, learned, seconds = result.reason, result.training_rows, result.seconds
+            tuning = result.tuning
             if result.model is not None:
                 models = tuple(self._promotions.decide(task, horizon, result) for horizon in task.horizons)
         counter.count()
@@ -124,6 +125,7 @@ class Trainings:
             problem=problem,
             rows=learned,
             seconds=seconds,
+            tuning=tuning,
         )
 
     def _request(self, task: Task, folder: Path, ancestor: TrainedModel | None) -> FitRequest:
@@ -145,6 +147,7 @@ class Trainings:
             },
             start_from=None if ancestor is None else ancestor.native,
             start_seen_to_ms=None if ancestor is None else ancestor.train_at_ms,
+            start_settings={} if ancestor is None else ancestor.settings,
         )
 
     def _ancestor(self, task: Task) -> TrainedModel | None:
