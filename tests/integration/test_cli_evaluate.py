@@ -112,6 +112,34 @@ def test_the_answer_has_the_promised_shape_and_the_page_needs_nothing_else(
 
 
 @pytest.mark.slow
+def test_what_tuning_tried_is_counted_among_the_trials(recording: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="optuna is not installed: nothing is tuned")
+    config, page = tmp_path / "tuned.toml", tmp_path / "report.html"
+    # the first training would be too short after 240 minutes to try anything on
+    config.write_text(SETTINGS.replace("window_size = 240", "window_size = 650") + "tuning_trials = 3\n")
+    done = evaluate(
+        recording, "--config", config, "--horizons", "5", "--families", "xgboost,last_value", "--folds", "2",
+        "--html", page, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    tunings = [each["tuning"] for each in answer["trainings"] if each["family"] == "xgboost"]
+    assert len(tunings) == 2
+    assert not any("tuning" in each for each in answer["trainings"] if each["family"] == "last_value")
+    tried = {
+        json.dumps(trial["settings"], sort_keys=True)
+        for tuning in tunings
+        for number, trial in enumerate(tuning["trials"])
+        if number != tuning["chosen"]
+    }
+    assert all(len(tuning["trials"]) == 3 for tuning in tunings)
+    assert len(tried) >= 3
+    # as served and always, and what was not chosen
+    assert answer["trials"] == 2 + len(tried)
+    assert "and what tuning tried" in page.read_text()
+
+
+@pytest.mark.slow
 def test_of_a_random_walk_it_says_that_there_is_no_evidence_of_skill(tmp_path: Path, config: Path) -> None:
     folder = tmp_path / "noise"
     folder.mkdir()

@@ -212,6 +212,33 @@ async def test_a_training_leaves_a_model_in_production_its_batch_and_its_files(
     assert list((trainer.folder / "unfinished").glob("*.state")) == []
 
 
+async def test_a_tuned_training_keeps_what_it_tried_and_is_one_recipe_with_the_next(
+    database: asyncpg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna", reason="optuna is not installed: nothing is tuned")
+    await _fill(database, signal_strength=0.6)
+    # the given step is so small that another one is chosen
+    slow = {"rounds": 20, "learning_rate": 0.0001}
+    trainer = Trainer(
+        database_url, tmp_path, replace(PLAN, family_settings={"xgboost": slow}, tuning_trials=3)
+    )
+    for minute in (1300, 1400):
+        await _ask(database, minute)
+    await trainer.work_off(2)
+    rows = await database.fetch("SELECT * FROM ml_models ORDER BY train_end")
+    assert len(rows) == 2
+    for row in rows:
+        tuning = row["metrics"]["tuning"]
+        chosen = tuning["trials"][tuning["chosen"]]
+        assert len(tuning["trials"]) == 3
+        assert tuning["chosen"] > 0
+        assert chosen["skill"] == max(trial["skill"] for trial in tuning["trials"])
+        assert f"learning_rate={chosen['settings']['learning_rate']}" in row["params_csv"]
+        assert "rounds=20" in row["params_csv"]
+    assert len({row["params_csv"] for row in rows}) == 2
+    assert len({row["recipe_hash"] for row in rows}) == 1
+
+
 async def test_a_model_of_pure_noise_is_registered_but_does_not_serve(
     database: asyncpg.Connection, trainer: Trainer
 ) -> None:

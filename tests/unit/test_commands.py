@@ -14,7 +14,7 @@ from cli.commands import Commands
 from cli.main import app
 
 NAMES = Commands(name="tidecast").list_commands(None)  # type: ignore[arg-type]  # asks nothing of it
-HEAVY = ("scipy", "numba", "xgboost", "sklearn", "torch", "onnx", "pandas", "ccxt")
+HEAVY = ("scipy", "numba", "xgboost", "sklearn", "torch", "optuna", "onnx", "pandas", "ccxt")
 
 
 def heavy_after(*names: str) -> list[str]:

@@ -214,6 +214,25 @@ def test_a_tuning_that_is_killed_at_several_trials_ends_in_the_same_bytes(
     assert not any(text.startswith(("trial 1 ", "trial 2 ")) for text in told)
 
 
+@pytest.mark.slow
+def test_a_tuned_network_that_is_stopped_ends_in_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: no lstm")
+    small = {"lookback_minutes": 4, "hidden_size": 8, "max_epochs": 2, "device": "cpu"}
+    request = _request(folder, family="lstm", settings=small, tuning_trials=3)
+    through = _fit(request)
+    kept = replace(request, checkpoint_path=str(tmp_path / "unfinished.state"))
+    for asked in (9, 13):
+        left = iter(range(asked))
+        with pytest.raises(TrainingCancelledError):
+            _fit(kept, cancelled=lambda left=left: next(left, None) is None)
+    resumed = _fit(kept)
+    assert resumed.tuning == through.tuning
+    assert len(_tuning(through).trials) == 3
+    assert through.model is not None
+    assert resumed.model is not None
+    assert resumed.model.graph == through.model.graph
+
+
 def test_a_state_of_other_settings_is_not_gone_on_from(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "unfinished.state"
     request = _request(folder, checkpoint_path=str(path), tuning_trials=2)
@@ -316,6 +335,12 @@ def test_without_optuna_a_tuning_says_how_to_get_it(folder: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(BadSettingsError, match=r"pip install 'tidecast\[tune\]'"):
         _fit(_request(folder))
+
+
+def test_what_trains_without_tuning_loads_no_optuna() -> None:
+    code = "import sys, training.fitting, training.handler, training.evaluation.evaluation;"
+    code += "sys.exit('optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 
 def test_trials_and_the_fit_share_one_file_and_do_not_disturb_each_other(tmp_path: Path) -> None:
