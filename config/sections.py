@@ -178,7 +178,7 @@ class TrainingSettings(Section):
     tuning_trials: Annotated[int, Field(ge=0, le=1000)] = Field(
         0,
         description="Settings that each training tries before it learns, those given here among them (needs"
-        " Optuna: pip install 'tidecast[tune]'); each takes about two more trainings. 0 learns as given.",
+        " Optuna: pip install 'tidecast[tune]'); each learns three times, from parts of the rows. 0: none.",
     )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="Threads of one training; fixed, because the result depends on it."

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[3]
 NAMES = tuple("abcdef")
 SETTINGS = {"rounds": 20, "chunk_rounds": 10, "learning_rate": 0.1, "early_stopping_patience": 10}
 TRIALS = 4
+_COLUMNS = ("vectors", "symbol_index", "open_time_ms", "close", "is_complete")
 
 
 def _request(folder: Path, **changes: Any) -> FitRequest:
@@ -266,11 +267,32 @@ def test_no_row_at_or_after_the_early_stopping_part_changes_what_is_chosen(
         is_complete=np.load(folder / "is_complete.npy"),
     )
     other = _fit(replace(request, folder=str(poisoned)))
+    assert len(_tuning(other).trials) == TRIALS
     assert other.tuning == honest.tuning
     assert dict(_tuning(other).applied(SETTINGS)) == dict(_tuning(honest).applied(SETTINGS))
     # the poison is there: the model, which stops by those rows, is another one
     assert honest.model is not None
     assert other.model is None or other.model.graph != honest.model.graph
+
+
+def test_in_folds_too_short_to_know_its_cycle_the_calendar_is_hidden(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (*NAMES[:-1], "day_sine")
+    # the training itself has enough minutes, none of its folds has
+    monkeypatch.setattr("training.parts._CYCLE_MINUTES", {"day_": 700})
+    other = tmp_path / "other"
+    columns = {name: np.load(folder / f"{name}.npy") for name in _COLUMNS}
+    vectors = columns.pop("vectors").copy()
+    vectors[:, -1] = columns["close"] ** 2
+    save_rows(other, vectors=vectors, **columns)
+    one, two = (_fit(_request(each, feature_names=names, tuning_trials=2)) for each in (folder, other))
+    assert one.tuning == two.tuning
+    assert one.model is not None
+    assert two.model is not None
+    assert "day_sine" in two.model.importance
+    monkeypatch.setattr("training.parts._CYCLE_MINUTES", {"day_": 100})
+    assert _fit(_request(other, feature_names=names, tuning_trials=2)).tuning != two.tuning
 
 
 def test_progress_counts_the_trials_and_never_goes_back(folder: Path) -> None:
