@@ -30,8 +30,18 @@ class RollbackError(OSError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What to roll back: None is any."""
+class Asked:
+    """What to roll back: None is any.
+
+    Attributes
+    ----------
+    symbol, horizon, family
+        Of the model; horizon in minutes.
+    to
+        The version that shall serve, or `BASELINE`; None for the one before.
+    everything
+        Whether several may match.
+    """
 
     symbol: str | None
     horizon: int | None
@@ -40,12 +50,18 @@ class _Asked:
     everything: bool
 
     def matches(self, term: Term) -> bool:
+        """Tell whether a term is of what was asked for."""
         key = term.key
         return (
             self.symbol in (None, key.symbol)
             and self.horizon in (None, key.forecast_horizon)
             and self.family in (None, key.model_type)
         )
+
+    def words(self) -> str:
+        """Name what was asked for."""
+        parts = (("symbol", self.symbol), ("horizon", self.horizon), ("family", self.family))
+        return ", ".join(f"{what} {value}" for what, value in parts if value is not None) or "anything"
 
 
 def rollback(
@@ -78,7 +94,7 @@ def rollback(
             f"a replay runs in {directory.path}: a rollback in the middle of it would fall on another minute"
             " every time; let it end, or stop it (`tidecast down`), and roll back then"
         )
-    asked = _Asked(symbol=symbol, horizon=horizon, family=family, to=to, everything=everything)
+    asked = Asked(symbol=symbol, horizon=horizon, family=family, to=to, everything=everything)
     with database_of(directory, settings, "rollback", newest=True) as url:
         done = asyncio.run(_roll_back(url, ArtifactStore(directory.models), asked, reason))
     if as_json:
@@ -88,38 +104,88 @@ def rollback(
         say(f"{each['from']} is rolled back; {each['to']} serves from {each['effective_from']} on")
 
 
-async def _roll_back(url: str, store: ArtifactStore, asked: _Asked, reason: str) -> list[dict[str, Any]]:
+async def _roll_back(url: str, store: ArtifactStore, asked: Asked, reason: str) -> list[dict[str, Any]]:
     connection = await connect(url)
     try:
         async with connection.transaction():
             every = await terms.timeline(connection)
             begin_ms = await _next_minute(connection)
-            chosen = _chosen(every, asked)
-            return [await _one(connection, store, every, term, asked.to, begin_ms, reason) for term in chosen]
+            ends = chosen(every, asked)
+            return [await _one(connection, store, every, term, asked.to, begin_ms, reason) for term in ends]
     finally:
         await connection.close()
 
 
-def _chosen(every: Sequence[Term], asked: _Asked) -> list[Term]:
-    serving = [term for term in every if term.superseded_at_ms is None and term.model_version is not None]
-    if asked.to not in (None, BASELINE):
-        keys = {term.key for term in every if term.model_version == asked.to}
-        if not keys:
+def chosen(every: Sequence[Term], asked: Asked) -> list[Term]:
+    """Choose the terms that a rollback ends: last ones of their key that match what was asked.
+
+    Raises
+    ------
+    RollbackError
+        If none matches, or several do where one was asked for; it says what is in production, or what to do.
+    """
+    last = [term for term in every if term.superseded_at_ms is None]
+    serving = [term for term in last if term.model_version is not None]
+    if asked.to in (None, BASELINE):
+        found = [term for term in serving if asked.matches(term)]
+    else:
+        first = next((term for term in every if term.model_version == asked.to), None)
+        if first is None:
             raise RollbackError(
                 f"{asked.to} never served, so it cannot serve again: `tidecast models --all` lists what did"
             )
-        serving = [term for term in every if term.superseded_at_ms is None and term.key in keys]
-    found = [term for term in serving if asked.matches(term)]
+        if not asked.matches(first):
+            raise RollbackError(_of_another_key(first, asked, serving))
+        found = [term for term in last if term.key == first.key]
     if not found:
-        listed = ", ".join(_described(term) for term in serving) or "none"
-        raise RollbackError(f"no such model is in production; there is: {listed}")
+        raise RollbackError(_none_in_production(asked, serving))
     if len(found) > 1 and not asked.everything:
-        listed = ", ".join(_described(term) for term in found)
         raise RollbackError(
-            f"{len(found)} models in production match: {listed}. Say which by --symbol, --horizon and"
+            f"{len(found)} models in production match: {_listed(found)}. Say which by --symbol, --horizon and"
             " --family, or --all for all of them"
         )
     return found
+
+
+def _of_another_key(term: Term, asked: Asked, serving: Sequence[Term]) -> str:
+    """Say that the version is not of what was asked for, and what is in production there."""
+    key = term.key
+    of = [
+        f"{what} {has}, not {wanted}"
+        for what, has, wanted in (
+            ("symbol", key.symbol, asked.symbol),
+            ("horizon", key.forecast_horizon, asked.horizon),
+            ("family", key.model_type, asked.family),
+        )
+        if wanted not in (None, has)
+    ]
+    there = [each for each in serving if asked.matches(each)]
+    return (
+        f"{asked.to} is of {' and of '.join(of)}; in production for {asked.words()}:"
+        f" {_listed(there) or 'no model, the no-change forecast'}. `tidecast models --all` lists what served"
+        " when"
+    )
+
+
+def _none_in_production(asked: Asked, serving: Sequence[Term]) -> str:
+    """Say that there is nothing to roll back, and what there is."""
+    again = "`tidecast models --all` lists what served before; --to VERSION lets one of those serve again"
+    if not serving:
+        return (
+            "no model is in production, so there is nothing to roll back: the no-change forecast stands until"
+            f" a model is promoted. {again}"
+        )
+    return (
+        f"no model is in production for {asked.words()}: the no-change forecast stands there. In production:"
+        f" {_listed(serving)}. {again}"
+    )
+
+
+def _listed(found: Sequence[Term]) -> str:
+    return ", ".join(
+        f"{_described(term)} ({term.model_version})" if term.model_version else _described(term)
+        for term in found
+    )
 
 
 def _described(term: Term) -> str:
