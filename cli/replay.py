@@ -7,7 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +16,10 @@ import psycopg
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cli.answer import give_json, progress, say, show_table
+from cli.answer import give_json, progress
 from cli.folder import ConfigOption, JsonOption, folder_named, settings_for_start
 from cli.recording import chosen_symbols, market_of, recorded_at
+from cli.replay_summary import show_summary, tables_told
 from config.ml_config import Settings
 from db.migrate import migrate
 from db.repositories.checkpoints import moment
@@ -134,7 +135,7 @@ def play_into(
     if as_json:
         give_json(answer)
     else:
-        _show(answer)
+        show_summary(answer)
 
 
 async def _play(plan: Plan) -> dict[str, Any]:
@@ -314,66 +315,21 @@ async def _summary(stack: Stack, stop: asyncio.Event, drained: Drain, clock: _Cl
             await _pause(stop, _LOOK_EVERY_S)
     else:
         raise StoppedEarlyError("stopped before its summary")
-    candles = summary.rows["rollingChartData"]
+    told = tables_told(summary, plan.settings, drained.first_ms, drained.last_ms)
+    candles = told["candles"]
     p50_s, p99_s = await read_latency(plan.directory)
     return {
         "market": "SIMULATED",
-        "candles": candles,
-        "rows": summary.rows,
-        "models_trained": summary.models_trained,
-        "trainings_failed": summary.trainings_failed,
+        **told,
         "training_seconds": round(training_s, 1),
         "seconds": round(seconds, 1),
         "candles_per_s": round(candles / seconds, 1),
         "candles_per_s_without_training": round(candles / max(seconds - training_s, 0.001), 1),
         "latency_p50_ms": None if p50_s is None else round(p50_s * 1000, 2),
         "latency_p99_ms": None if p99_s is None else round(p99_s * 1000, 2),
-        "trades": summary.trades,
-        "pnl_pct": round(summary.pnl_pct, 4),
-        "accuracy": {str(each.forecast_horizon): asdict(each) for each in summary.accuracy},
         "first_ms": drained.first_ms,
         "last_ms": drained.last_ms,
     }
-
-
-def _show(answer: dict[str, Any]) -> None:
-    say(f"SIMULATED replay into {answer['dir']}")
-    plain = [
-        (name.replace("_", " "), answer[name])
-        for name in (
-            "candles",
-            "seconds",
-            "training_seconds",
-            "candles_per_s",
-            "candles_per_s_without_training",
-            "latency_p50_ms",
-            "latency_p99_ms",
-            "models_trained",
-            "trainings_failed",
-            "trades",
-            "pnl_pct",
-        )
-    ]
-    show_table(["", ""], plain)
-    show_table(["table", "rows"], list(answer["rows"].items()))
-    show_table(
-        ["horizon", "scored", "right", "rmse", "no-change rmse"],
-        [
-            (
-                horizon,
-                each["scored"],
-                _share(each["right"]),
-                f"{each['rmse']:.4f}",
-                f"{each['baseline_rmse']:.4f}",
-            )
-            for horizon, each in answer["accuracy"].items()
-        ],
-        title="price direction, minutes ahead",
-    )
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

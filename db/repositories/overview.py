@@ -38,35 +38,51 @@ class Overview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """How good the forecasts of price direction were at one horizon.
+    """How good the models' forecasts of price direction were at one horizon.
 
     Attributes
     ----------
+    outcomes
+        Forecasts with an outcome, those of the no-change forecast included.
     scored
-        Forecasts with an outcome and a stated direction.
+        Those of them in which a model stated a direction; all scores are of these rows.
     right
-        Share of them with the right sign.
+        Share with the right sign; None of no rows.
     rmse, baseline_rmse
-        Percent, of all forecasts with an outcome; the baseline says that nothing changes.
+        Percent; the baseline says of the same rows that nothing changes. None of no rows.
     """
 
     forecast_horizon: int
+    outcomes: int
     scored: int
     right: float | None
-    rmse: float
-    baseline_rmse: float
+    rmse: float | None
+    baseline_rmse: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a replay reports at its end; reads the tables whole."""
+    """What a replay reports at its end; reads the tables whole.
+
+    Attributes
+    ----------
+    training_error
+        Why the last of the failed trainings did.
+    pnl_pct
+        Sum over all simulated trades, open ones as they stand, in percent of each trade's stake, after costs.
+    ended_pnl_pct
+        The same sum over those that have ended.
+    """
 
     rows: dict[str, int]
     models_trained: int
     trainings_failed: int
+    training_error: str | None
     train_seconds: float
     pnl_pct: float
+    ended_pnl_pct: float
     trades: int
+    open_trades: int
     accuracy: tuple[Accuracy, ...]
 
 
@@ -130,8 +146,12 @@ async def read_summary(connection: asyncpg.Connection) -> Summary:
         """
         SELECT (SELECT count(*) FROM ml_jobs WHERE job_type = 'TRAIN' AND status = 'COMPLETED') AS trained,
                (SELECT count(*) FROM ml_jobs WHERE job_type = 'TRAIN' AND status = 'FAILED') AS failed,
+               (SELECT error_msg FROM ml_jobs WHERE job_type = 'TRAIN' AND status = 'FAILED'
+                ORDER BY train_at DESC NULLS LAST, id DESC LIMIT 1) AS error,
                (SELECT COALESCE(sum(train_seconds), 0) FROM ml_models)::float8 AS seconds,
-               COALESCE(sum(real_time_pnl), 0)::float8 AS pnl, count(*) AS trades
+               COALESCE(sum(real_time_pnl), 0)::float8 AS pnl,
+               COALESCE(sum(real_time_pnl) FILTER (WHERE NOT is_active), 0)::float8 AS ended_pnl,
+               count(*) AS trades, count(*) FILTER (WHERE is_active) AS open_trades
         FROM "tradeSimulations" WHERE signal_type <> 'WAIT'
         """
     )
@@ -141,24 +161,27 @@ async def read_summary(connection: asyncpg.Connection) -> Summary:
         models_trained=row["trained"],
         trainings_failed=row["failed"],
         train_seconds=row["seconds"],
+        training_error=row["error"],
         pnl_pct=row["pnl"],
+        ended_pnl_pct=row["ended_pnl"],
         trades=row["trades"],
+        open_trades=row["open_trades"],
         accuracy=tuple(await read_accuracy(connection)),
     )
 
 
 async def read_accuracy(connection: asyncpg.Connection, since: datetime | None = None) -> list[Accuracy]:
-    """Score the forecasts of price direction by horizon, all of them or those issued since a time."""
+    """Score what models said of price direction by horizon: all of it, or what was issued since a time."""
     rows = await connection.fetch(
         """
-        SELECT forecast_horizon, count(*) FILTER (WHERE predicted_value <> 0) AS scored,
-               avg((sign(predicted_value) = sign(actual_value))::int)
-                   FILTER (WHERE predicted_value <> 0)::float8 AS "right",
-               sqrt(avg(power(predicted_value - actual_value, 2)))::float8 AS rmse,
-               sqrt(avg(power(actual_value, 2)))::float8 AS baseline_rmse
-        FROM "persistentForecasts"
-        WHERE forecast_type = 'price_direction' AND actual_value IS NOT NULL
-          AND created_at >= COALESCE($1::timestamptz, '-infinity')
+        SELECT forecast_horizon, count(*) AS outcomes, count(*) FILTER (WHERE directed) AS scored,
+               avg((sign(predicted_value) = sign(actual_value))::int) FILTER (WHERE directed)::float8
+                   AS "right",
+               sqrt(avg(power(predicted_value - actual_value, 2)) FILTER (WHERE directed))::float8 AS rmse,
+               sqrt(avg(power(actual_value, 2)) FILTER (WHERE directed))::float8 AS baseline_rmse
+        FROM (SELECT *, predicted_value <> 0 AS directed FROM "persistentForecasts"
+              WHERE forecast_type = 'price_direction' AND actual_value IS NOT NULL
+                AND created_at >= COALESCE($1::timestamptz, '-infinity')) AS known
         GROUP BY forecast_horizon ORDER BY forecast_horizon
         """,
         since,

@@ -59,8 +59,21 @@ def test_a_replay_writes_every_table_and_says_what_it_did(undisturbed: dict[str,
     # What would have come after the recording is unknown: only its own minutes can be absent.
     end_s = replays.START_MS / 1000 + MINUTES * 60
     assert datetime.fromisoformat(last).timestamp() == end_s
+    assert {"5", "15"} <= set(summary["accuracy"])
+    for scores in summary["accuracy"].values():
+        assert scores["outcomes"] > scores["scored"], "before the first training there is no model"
+        assert (scores["rmse"] is None) == (scores["scored"] == 0)
     wrong = replays.tidecast("sql", "--dir", undisturbed["dir"], "SELECT count(*) AS n FROM dead_letters")
     assert "0" in json.dumps(wrong)
+
+
+@pytest.mark.slow
+def test_a_replay_of_a_recording_too_short_to_train_says_so(settings: Path, tmp_path: Path) -> None:
+    recording = replays.record(tmp_path / "recorded", SYMBOLS[:1], 120)
+    summary = replays.tidecast("replay", recording, "--dir", tmp_path / "dir", "--config", settings)
+    assert (summary["models_trained"], summary["trainings_failed"]) == (0, 0)
+    assert "the recording is 120 minutes long" in summary["training_remark"]
+    assert "waits for 240 minutes" in summary["training_remark"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import numpy as np
+import pytest
 
 from db.copy import Columns, write
 from db.fingerprint import differing, fingerprint
@@ -125,16 +126,40 @@ async def test_the_overview_counts_what_is_there(database: asyncpg.Connection) -
     assert (seen.open_trades, seen.ended_trades, seen.pnl_pct) == (1, 1, 0.25)
 
 
-async def test_the_summary_scores_every_horizon(database: asyncpg.Connection) -> None:
+async def test_the_summary_scores_what_models_said_at_every_horizon(database: asyncpg.Connection) -> None:
     await put(
         database, "persistentForecasts",
-        symbol=["A"] * 4, forecast_type=["price_direction"] * 4, forecast_horizon=[5, 5, 5, 15],
-        created_at=[T0, T0 + MINUTE, T0 + 2 * MINUTE, T0], expires_at=[T0 + DAY] * 4, model_version=["m"] * 4,
-        predicted_value=[1.0, -1.0, 0.0, 2.0], actual_value=[2.0, 2.0, 2.0, np.nan],
+        symbol=["A"] * 5, forecast_type=["price_direction"] * 5, forecast_horizon=[5, 5, 5, 15, 30],
+        created_at=[T0, T0 + MINUTE, T0 + 2 * MINUTE, T0, T0], expires_at=[T0 + DAY] * 5,
+        model_version=["m", "m", "last_value", "m", "last_value"],
+        predicted_value=[1.0, -1.0, 0.0, 2.0, 0.0], actual_value=[2.0, 2.0, 40.0, np.nan, 3.0],
     )  # fmt: skip
     summary = await read_summary(database)
-    (five,) = summary.accuracy
-    assert (five.forecast_horizon, five.scored, five.right) == (5, 2, 0.5)
+    five, thirty = summary.accuracy
+    assert (five.forecast_horizon, five.outcomes, five.scored, five.right) == (5, 3, 2, 0.5)
+    # Both errors are of the two rows in which a model spoke.
+    assert five.rmse == pytest.approx(5**0.5)
     assert five.baseline_rmse == 2.0
-    assert summary.rows["persistentForecasts"] == 4
+    assert (thirty.outcomes, thirty.scored, thirty.right) == (1, 0, None)
+    assert (thirty.rmse, thirty.baseline_rmse) == (None, None)
+    assert summary.rows["persistentForecasts"] == 5
     assert summary.models_trained == 0
+
+
+async def test_the_summary_tells_ended_trades_from_all_and_the_last_error(
+    database: asyncpg.Connection,
+) -> None:
+    await put(
+        database, "tradeSimulations",
+        symbol=["A", "A"], signal_type=["LONG", "SHORT"], entry_price=[1.0, 1.0], real_time_pnl=[0.5, -0.25],
+        created_at=[T0, T0 + MINUTE], is_active=[False, True], completed_at=[T0 + MINUTE, None],
+    )  # fmt: skip
+    await put(
+        database, "ml_jobs",
+        job_type=["TRAIN"] * 2, symbol=["ALL"] * 2, forecast_horizon=[5] * 2, status=["FAILED"] * 2,
+        train_model_type=["xgboost"] * 2, train_at=[T0, T0 + DAY], error_msg=["first", "second"],
+    )  # fmt: skip
+    summary = await read_summary(database)
+    assert (summary.trades, summary.open_trades) == (2, 1)
+    assert (summary.pnl_pct, summary.ended_pnl_pct) == (0.25, 0.5)
+    assert (summary.trainings_failed, summary.training_error) == (2, "second")
