@@ -28,7 +28,7 @@ from schemas.frames import Float64, Int8, Int64
 #: Steps of the rule that are told apart.
 STEPS = 20
 #: Outcomes of neighbouring minutes overlap: so many horizons of them weigh as much as the rule itself.
-PRIOR_HORIZONS = 20
+PRIOR_HORIZONS = 5
 #: At so many horizons of outcomes a step forgets half.
 MEMORY_HORIZONS = 2_000
 _DEVIATIONS_SURE = 6.0
