@@ -15,8 +15,11 @@ from cli.answer import give_json, progress, say, show_table
 from cli.folder import ConfigOption, JsonOption, settings_for_start
 from config.ml_config import Settings
 from runtime.causality import (
+    EVERY_MINUTE,
     THOROUGH,
+    Effort,
     check_function,
+    cuts_compared,
     judge_added,
     judge_indicator_files,
     judge_vector_and_chart,
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from domain.features.verdict import Verdict
 
 Judged = tuple[str, "Verdict"]
+#: Kinds that the program brings with it: they have values, unless the settings' periods are longer than
+#: the proving market, which is no fault.
+_BUILT_IN = ("vector", "chart")
+_LIMITS = "docs/decisions/causality-gate.md"
 
 
 def check_features(
@@ -38,25 +45,35 @@ def check_features(
             help="Check a function of your own, too: DataFrame of candles in, column out.",
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Do not cut at every minute of the day for functions of your own, if slow."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute every feature on cut and on full histories; succeeds if none changes its past."""
+    """Compute every feature on cut and on full histories; succeeds if all are judged and none refused."""
     settings = settings_for_start(config, {}, gated=False)
     own = [_load(text) for text in function or ()]
     started = time.perf_counter()
     judged: list[Judged] = []
-    for kind, verdicts in _judge_all(settings, own):
+    effort = THOROUGH if quick else EVERY_MINUTE
+    for kind, verdicts in _judge_all(settings, own, effort):
         progress.print(f"{kind}: {len(verdicts)} checked", markup=False)
         judged += [(kind, verdict) for verdict in verdicts]
     seconds = time.perf_counter() - started
     refused = [verdict for _, verdict in judged if not verdict.is_causal]
+    unjudged = [kind for kind, verdict in judged if not verdict.is_judged and kind not in _BUILT_IN]
     if as_json:
         give_json(
             {
-                "causal": not refused,
+                "causal": None if unjudged and not refused else not refused,
                 "checked": len(judged),
                 "refused": [verdict.name for verdict in refused],
                 "without_values": _without_values(judged),
+                "cuts": THOROUGH.cuts,
+                "cuts_of_own_functions": cuts_compared(effort),
                 "features": [_as_object(kind, verdict) for kind, verdict in judged],
                 "seconds": round(seconds, 3),
             }
@@ -67,12 +84,13 @@ def check_features(
             [_as_row(kind, verdict) for kind, verdict in judged],
         )
         say(summary(judged, seconds))
-    if refused:
+        say(_how_far(effort))
+    if refused or unjudged:
         raise typer.Exit(1)
 
 
 def _judge_all(
-    settings: Settings, own: list[tuple[str, Callable[..., Any]]]
+    settings: Settings, own: list[tuple[str, Callable[..., Any]]], effort: Effort
 ) -> Iterator[tuple[str, tuple[Verdict, ...]]]:
     vector = judge_vector_and_chart(settings)
     yield "vector", tuple(each for each in vector if not each.column.startswith("chart."))
@@ -81,7 +99,7 @@ def _judge_all(
     if settings.features.extra_indicators:
         yield "extra_indicators", judge_added(settings)
     for text, function in own:
-        yield text, check_function(function)
+        yield text, check_function(function, effort=effort)
 
 
 def summary(judged: list[Judged], seconds: float) -> str:
@@ -92,12 +110,20 @@ def summary(judged: list[Judged], seconds: float) -> str:
         return told
     return (
         f"{told}, {len(empty)} could not be judged\nNever a value in {THOROUGH.minutes:,} minutes of the"
-        f" proving market: {', '.join(empty)}. Always missing, or is its warm-up longer than that?"
+        f" proving market: {', '.join(empty)}. Always missing, does its warm-up take longer, or does it look"
+        " further ahead than that? Shorten either"
+    )
+
+
+def _how_far(effort: Effort) -> str:
+    return (
+        f"Compared at {THOROUGH.cuts} cuts at most, functions of your own at {cuts_compared(effort):,};"
+        f" what no cut meets is not seen: {_LIMITS}"
     )
 
 
 def _without_values(judged: list[Judged]) -> list[str]:
-    return [_name(kind, verdict) for kind, verdict in judged if verdict.is_causal and not verdict.has_values]
+    return [_name(kind, verdict) for kind, verdict in judged if not verdict.is_judged]
 
 
 def _load(text: str) -> tuple[str, Callable[..., Any]]:
@@ -120,8 +146,8 @@ def _load(text: str) -> tuple[str, Callable[..., Any]]:
 def _as_row(kind: str, verdict: Verdict) -> list[str]:
     mark = "ok" if verdict.is_causal else "REFUSED"
     seen = verdict.explanation
-    if verdict.is_causal and not verdict.has_values:
-        mark, seen = "-", "no values on the proving market: nothing to judge"
+    if not verdict.is_judged:
+        mark, seen = "NOT JUDGED", "no values on the proving market: nothing to judge"
     return [mark, _name(kind, verdict), kind, seen, verdict.remedy]
 
 
@@ -130,7 +156,7 @@ def _as_object(kind: str, verdict: Verdict) -> dict[str, Any]:
     return {
         "feature": _name(kind, verdict),
         "where": kind,
-        "causal": verdict.is_causal,
+        "causal": verdict.is_causal if verdict.is_judged else None,
         "has_values": verdict.has_values,
         "reason": verdict.reason,
         "symbol": evidence and evidence.symbol,

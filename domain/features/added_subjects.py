@@ -49,7 +49,8 @@ def own_function(function: Callable[..., Any], *, name: str | None = None, takes
     ----------
     function
         Gives one number per candle: a Series, an array, or a DataFrame of several columns. A Series with
-        other labels than the candles' is aligned to them, as pandas does in an assignment.
+        other labels than the candles' is aligned to them, as pandas does in an assignment; it may
+        leave out a warm-up, and after that less than half of the candles.
     name
         What to call it; by default, its own name.
     takes
@@ -100,9 +101,9 @@ def _columns(result: object, frame: pd.DataFrame, name: str) -> Columns:
     import pandas as pd
 
     if isinstance(result, pd.Series):
-        return {name: _aligned(result, frame).to_numpy(np.float64)}
+        return {name: _aligned(result, frame, name).to_numpy(np.float64)}
     if isinstance(result, pd.DataFrame):
-        table = _aligned(result, frame)
+        table = _aligned(result, frame, name)
         return {str(column): table[column].to_numpy(np.float64) for column in table.columns}
     values = np.asarray(result, np.float64)
     if values.ndim == 2:
@@ -110,9 +111,16 @@ def _columns(result: object, frame: pd.DataFrame, name: str) -> Columns:
     return {name: values}
 
 
-def _aligned(result: Any, frame: pd.DataFrame) -> Any:
+def _aligned(result: Any, frame: pd.DataFrame, name: str) -> Any:
+    """Bring a result to the candles' labels; a warm-up and single candles may be left out, and become NaN."""
     import pandas as pd
 
     if isinstance(result.index, pd.RangeIndex) or result.index.equals(frame.index):
         return result
+    there = frame.index.isin(result.index)
+    if len(there) and there[int(np.argmax(there)) :].mean() < 0.5:
+        raise ValueError(
+            f"{name} gives {len(result)} values for {len(frame)} candles, and none for "
+            f"{int((~there).sum())} of them"
+        )
     return result.reindex(frame.index)

@@ -9,12 +9,20 @@ are refused, too.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from domain.features.cuts import Cut, History, Market, choose_cuts, cut_market, with_other_future
+from domain.features.cuts import (
+    Cut,
+    History,
+    Market,
+    choose_cuts,
+    cut_market,
+    cuts_of_every_minute,
+    with_other_future,
+)
 from domain.features.verdict import Evidence, Reason, Verdict
 from schemas.frames import Float64, Int64
 
@@ -73,7 +81,7 @@ class Subject:
     settled: int = _LONG
 
 
-def check(subject: Subject, market: Market, *, cuts: int) -> tuple[Verdict, ...]:
+def check(subject: Subject, market: Market, *, cuts: int, every_minute: bool = False) -> tuple[Verdict, ...]:
     """Compare a feature on cut and on full histories.
 
     Parameters
@@ -85,6 +93,9 @@ def check(subject: Subject, market: Market, *, cuts: int) -> tuple[Verdict, ...]
         the more is found.
     cuts
         How many places to cut at.
+    every_minute
+        Whether to cut at every minute of the day, too, if nothing was found so far: leaks that hide behind a
+        time of day show there.
 
     Returns
     -------
@@ -92,7 +103,13 @@ def check(subject: Subject, market: Market, *, cuts: int) -> tuple[Verdict, ...]
     """
     try:
         whole, repeats = _compute_twice(subject, market)
-        findings = repeats or list(_compare_cuts(subject, market, whole, cuts))
+        findings = repeats or list(
+            _compare_cuts(subject, market, whole, choose_cuts(market, count=cuts, least=subject.least))
+        )
+        if every_minute and not findings:
+            findings = list(
+                _compare_cuts(subject, market, whole, cuts_of_every_minute(market, least=subject.least))
+            )
     except _FailureError as failure:
         return (Verdict(feature=subject.name, reason=Reason.FAILS, detail=str(failure)),)
     columns = dict.fromkeys(column for part in whole.values() for column in part)
@@ -158,10 +175,9 @@ def _compute_twice(subject: Subject, market: Market) -> tuple[dict[str, Columns]
 
 
 def _compare_cuts(
-    subject: Subject, market: Market, whole: Mapping[str, Columns], cuts: int
+    subject: Subject, market: Market, whole: Mapping[str, Columns], cuts: Iterable[Cut]
 ) -> Iterator[_Finding]:
-    chosen = choose_cuts(market, count=cuts, least=subject.least)
-    for number, cut in enumerate(chosen):
+    for number, cut in enumerate(cuts):
         world = dict(market) if subject.sees_others else {cut.symbol: market[cut.symbol]}
         past = cut_market(world, cut)
         yield from _compare_cut(subject, world, whole, cut, past, past)

@@ -87,6 +87,38 @@ def choose_cuts(market: Market, *, count: int, least: int) -> tuple[Cut, ...]:
     return tuple(sorted(chosen, key=lambda cut: (symbols.index(cut.symbol), cut.kept)))
 
 
+def cuts_of_every_minute(market: Market, *, least: int) -> tuple[Cut, ...]:
+    """Cut at every minute of the day that the market has, the symbols taking turns.
+
+    Parameters
+    ----------
+    market, least
+        As in `choose_cuts`.
+
+    Returns
+    -------
+    By minute of the day; each at the last time that it comes, when features are warm.
+    """
+    cuts = []
+    last = {name: _last_of_each_minute(history, least) for name, history in market.items()}
+    symbols = list(market)
+    for minute in range(_DAY_MINUTES):
+        turn = minute % len(symbols)
+        there = [name for name in (*symbols[turn:], *symbols[:turn]) if last[name][minute] >= 0]
+        if there:
+            cuts.append(Cut(symbol=there[0], kept=int(last[there[0]][minute]) + 1))
+    return tuple(cuts)
+
+
+def _last_of_each_minute(history: History, least: int) -> Int64:
+    """Find the candle that comes last of each minute of the day; -1 where there is none."""
+    rows = np.arange(max(0, least - 1), max(0, len(history) - 1))
+    found = np.full(_DAY_MINUTES, -1, np.int64)
+    # Of several values for one place, the last one stays.
+    found[history.open_time_ms[rows] // MINUTE_MS % _DAY_MINUTES] = rows
+    return found
+
+
 def cut_market(market: Market, cut: Cut, *, same_minute: bool = False) -> dict[str, History]:
     """End a market early.
 

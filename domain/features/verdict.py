@@ -80,6 +80,11 @@ class Verdict:
         return self.reason is None
 
     @property
+    def is_judged(self) -> bool:
+        """Whether there was anything to judge: without a value, being well says nothing."""
+        return self.has_values or not self.is_causal
+
+    @property
     def name(self) -> str:
         """Name the feature, with its column."""
         return f"{self.feature} (column {self.column})" if self.column else self.feature
@@ -96,14 +101,18 @@ class Verdict:
     def remedy(self) -> str:
         """Say what to do; empty where nothing was wrong."""
         if self.reason is None:
-            return ""
+            return "" if self.has_values else _REMEDY_FOR_NOTHING
         if self.reason is Reason.CHANGES_PAST and self.evidence is not None:
             return _remedy_for_peeking(self.evidence)
         return _REMEDIES[self.reason]
 
     def __str__(self) -> str:
         if self.is_causal:
-            return f"{self.name} is causal" if self.has_values else f"{self.name} gives no values here"
+            return (
+                f"{self.name} is causal"
+                if self.has_values
+                else f"{self.name} gives no values here. {self.remedy}"
+            )
         return f"{self.name} {self.explanation}. {self.remedy}"
 
 
@@ -113,6 +122,10 @@ _REMEDIES = {
     Reason.REMEMBERS: "Compute it from the candles it is given, and keep nothing between calls",
     Reason.FAILS: "Give one number per candle, NaN where there are too few",
 }
+_REMEDY_FOR_NOTHING = (
+    "Shorten its warm-up, so that it has values on the proving market; if it waits for candles further ahead "
+    "than that, it looks ahead"
+)
 
 
 def _remedy_for_peeking(evidence: Evidence) -> str:

@@ -16,8 +16,10 @@ from config.errors import EX_CONFIG, ConfigurationError
 from config.ml_config import load
 from runtime.causality import (
     AT_START,
+    EVERY_MINUTE,
     Effort,
     check_function,
+    cuts_compared,
     judge_added,
     judge_indicator_files,
     judge_vector_and_chart,
@@ -145,6 +147,67 @@ def test_a_feature_without_any_value_is_named_and_not_called_well() -> None:
     assert "never" in told
     assert "spread" not in told
     assert summary(judged[1:], 0.25) == "1 checked in 0.2 s, 0 refused"
+
+
+@pytest.mark.parametrize(("hour", "minute", "ahead"), [(3, 17, 1), (None, 17, 5)])
+def test_a_leak_that_hides_behind_a_time_of_day_is_found(hour: int | None, minute: int, ahead: int) -> None:
+    def hides(frame: pd.DataFrame) -> pd.Series:
+        times = frame.index
+        hours = times.hour % 6 == 0 if hour is None else times.hour == hour
+        return frame["close"].shift(-ahead).where(hours & (times.minute == minute), frame["close"])
+
+    every_minute = Effort(minutes=1_000, symbols=1, cuts=13, every_minute=True)
+    (verdict,) = check_function(hides, effort=every_minute)
+
+    assert str(verdict).startswith("hides changes its past")
+    assert f"up to {ahead} candle" in verdict.remedy
+
+
+def test_an_own_function_is_cut_at_each_minute_of_the_day() -> None:
+    assert cuts_compared(EVERY_MINUTE) >= 1_440
+    assert cuts_compared(QUICK) == QUICK.cuts
+
+
+def test_a_few_values_for_a_whole_history_are_refused_but_a_warm_up_may_be_left_out() -> None:
+    def short(frame: pd.DataFrame) -> pd.Series:
+        return frame["close"].head(10)
+
+    def with_holes(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[["close"]].iloc[::7]
+
+    def without_warm_up(frame: pd.DataFrame) -> pd.Series:
+        return frame["close"].rolling(14).mean().dropna()
+
+    for function in (short, with_holes):
+        (verdict,) = check_function(function, effort=QUICK)
+        assert not verdict.is_causal
+        assert str(verdict).startswith(f"{function.__name__} cannot be computed")
+        assert "Give one number per candle" in verdict.remedy
+    assert "gives 10 values for 96" in str(check_function(short, effort=QUICK)[0])
+    (fine,) = check_function(without_warm_up, effort=QUICK)
+    assert fine.is_causal
+    assert fine.is_judged
+
+
+@pytest.mark.slow
+def test_the_command_fails_where_a_function_could_not_be_judged_and_says_how_far_it_looked(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text("def far(f):\n    return f.close.shift(-10080)\n")
+    function = ("--function", f"{own}:far")
+    told = _tidecast("check-features", *function)
+    answer = json.loads(_tidecast("check-features", "--json", *function).stdout)
+
+    assert told.returncode == 1
+    assert "NOT JUDGED" in told.stdout
+    assert "Never a value" in told.stdout
+    assert "docs/decisions/causality-gate.md" in told.stdout.splitlines()[-1]
+    assert answer["causal"] is None
+    assert answer["without_values"] == ["far"]
+    assert [each["feature"] for each in answer["features"] if each["causal"] is None] == ["far"]
+    assert "Shorten its warm-up" in answer["features"][-1]["remedy"]
+    assert _tidecast("check-features", "--quick").returncode == 0
 
 
 def _tidecast(*words: str) -> subprocess.CompletedProcess[str]:
