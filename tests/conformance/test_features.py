@@ -174,6 +174,7 @@ def test_the_causality_gate_lets_the_charts_column_through(name: str, verdicts: 
     assert verdicts[f"chart.{name}"].has_values
 
 
+@pytest.mark.slow
 @EVERY
 def test_minute_by_minute_it_has_the_bits_of_the_whole_history(
     name: str, troubled: dict[str, np.ndarray], live: dict[str, np.ndarray]

@@ -44,6 +44,9 @@ from schemas.frames import (
     Reason,
 )
 
+#: Every stage walks through a market again and again.
+pytestmark = pytest.mark.slow
+
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 MINUTES = 150
 START_MS = 1_617_321_600_000
@@ -386,7 +389,6 @@ def test_stage_makes_rows_for_each_of_its_tables_in_this_market(name):
     assert all(tables.values())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @anything
 @given(seed=seeds, bounds=bounds_of, cuts=cuts_of)
@@ -400,7 +402,6 @@ def test_step_of_a_batch_equals_the_fold_of_single_steps_for_any_split(name, see
     assert out_grouped == out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SIMPLE)
 @anything
 @given(seed=seeds, bounds=bounds_of, cuts=cuts_of)
@@ -413,7 +414,6 @@ def test_state_does_not_depend_on_the_split_either(name, seed, bounds, cuts):
     assert grouped.snapshot() == single.snapshot()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @anything
 @given(seed=seeds, stop=st.integers(0, MINUTES + 3))

@@ -187,6 +187,7 @@ def test_any_value_can_be_logged(value: Any) -> None:
     assert len(database) == 1
 
 
+@pytest.mark.slow
 @how(max_examples=50)
 @given(
     st.recursive(

@@ -157,6 +157,7 @@ run(main, structlog.get_logger())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_with_code_0(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", PROGRAM.format(body="")], stdout=subprocess.PIPE) as process:
@@ -166,6 +167,7 @@ def test_a_signal_ends_the_process_with_code_0(number: signal.Signals) -> None:
         assert process.wait(10) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "code"),
     [

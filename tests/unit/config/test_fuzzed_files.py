@@ -53,6 +53,7 @@ def test_any_bytes(tmp_path: Path, content: bytes) -> None:
     loads_or_explains(tmp_path / "my.toml", content)
 
 
+@pytest.mark.slow
 @given(place=st.integers(0, len(DEFAULTS) - 1), byte=st.integers(0, 255), cut=st.booleans())
 @how(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_default_file_with_one_byte_changed_or_cut_short(

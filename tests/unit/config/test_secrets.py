@@ -47,6 +47,7 @@ def everything_said(error: BaseException) -> str:
     return "".join([str(error), repr(error), *traceback.format_exception(error, chain=True)])
 
 
+@pytest.mark.slow
 @how(max_examples=60)
 @given(
     secret=SECRETS, place=st.sampled_from((*PLACES, "TIDECAST_POSTGRES_ULR", "TIDECAST_SERVERS__POSTGRES"))
@@ -78,6 +79,7 @@ def test_a_secret_under_a_mistyped_key_is_not_shown(secret: str, key: str) -> No
     assert secret not in everything_said(caught.value)
 
 
+@pytest.mark.slow
 @how(max_examples=60)
 @given(password=SECRETS)
 def test_good_secrets_are_held_and_never_shown(password: str) -> None:
@@ -213,6 +215,7 @@ def test_a_key_is_stretched_for_long_enough_to_be_costly_to_guess(monkeypatch: p
     assert unseal(seal(b"content", b"key"), b"key") == b"content"
 
 
+@pytest.mark.slow
 @given(content=st.binary(max_size=200))
 def test_sealing_keeps_every_byte(content: bytes) -> None:
     assert unseal(seal(content, b"key"), b"key") == content

@@ -135,6 +135,7 @@ def test_a_vector_keeps_its_bits() -> None:
 texts = st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(texts, texts, st.none() | st.binary(max_size=9), st.integers(-9, 9), texts)))
 def test_columns_of_any_width_lie_side_by_side(rows: list[tuple[Any, ...]]) -> None:
     kinds = {"a": "varchar(20)", "b": "text", "c": "bytea", "d": "integer", "e": "varchar(20)"}

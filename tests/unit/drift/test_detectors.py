@@ -42,6 +42,7 @@ def test_page_hinkley_alarms_at_the_value_at_which_river_does(seed):
     assert first(ours.update, values) == first(update, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("every", [1, 8, 32])
 def test_adwin_alarms_at_the_value_at_which_river_does_with_the_same_window(seed, every):

@@ -124,6 +124,7 @@ def autoregressive(chance, minutes: int, memory: float, columns: int) -> np.ndar
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("memory", "low", "high"), [(1.0, 300, 1440), (60.0, 6, 26), (1440.0, 1, 3)])
 def test_effective_size_of_a_day_tells_how_long_values_hang_together(memory, low, high):
     chance = np.random.default_rng(4)

@@ -86,6 +86,7 @@ def test_two_statements_are_two_points() -> None:
 probabilities = st.lists(st.sampled_from([0.0, 0.2, 0.4999, 0.5, 0.5003, 0.5011, 0.8, 1.0]), min_size=1)
 
 
+@pytest.mark.slow
 @given(probabilities, st.integers(1, 12), st.randoms())
 def test_points_hold_every_row_once_and_do_not_depend_on_the_order_of_rows(
     stated: list[float], bins: int, random: object

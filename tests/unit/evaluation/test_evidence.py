@@ -54,6 +54,7 @@ def test_noise_is_called_skill_no_more_often_than_stated() -> None:
     assert claimed > 0
 
 
+@pytest.mark.slow
 def test_any_of_many_is_called_skill_no_more_often_than_stated() -> None:
     claimed = 0
     for seed in range(RUNS):

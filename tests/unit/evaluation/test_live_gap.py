@@ -282,6 +282,7 @@ def test_models_that_are_as_good_as_validated_are_called_worse_no_more_often_tha
     assert sum(life.found_on_day is not None for life in unchanged) / len(unchanged) <= DEFAULT_ERROR_RATE
 
 
+@pytest.mark.slow
 def test_the_same_gaps_would_alarm_all_the_time_if_overlapping_rows_were_independent(
     unchanged: list[Life],
 ) -> None:

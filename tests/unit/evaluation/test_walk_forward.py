@@ -38,6 +38,7 @@ def test_no_label_interval_of_a_training_row_touches_that_of_a_validation_row(
         assert not set(train) & set(validation)
 
 
+@pytest.mark.slow
 @given(splits, minutes, st.integers(0, 450))
 def test_no_row_is_used_whose_label_was_not_known_at_the_cut(
     splitter: WalkForward, chosen: list[int], cut: int

@@ -113,6 +113,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXCHANGES)
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=200), cut=st.integers(0, 250), value=VALUES, place=st.integers(0, 20))

@@ -125,6 +125,7 @@ def test_time_never_goes_back_nor_past_the_next_boundary(events, speed):
             last = clock.now_ms()
 
 
+@pytest.mark.slow
 @given(st.floats(0.01, 1e5))
 def test_a_step_divides_a_minute(speed):
     clock, _ = make(speed)

@@ -32,6 +32,7 @@ def part(of: dict[str, np.ndarray], chosen: slice) -> dict[str, np.ndarray]:
     return {name: values[chosen] for name, values in of.items()}
 
 
+@pytest.mark.slow
 def test_any_division_with_a_restart_between_gives_the_same_bits() -> None:
     given = rows(90)
     whole = make().advance(**given)

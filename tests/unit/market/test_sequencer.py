@@ -71,6 +71,7 @@ def table(*numbers: int) -> dict[int, Candle]:
 # --- the sentence that matters ---
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_the_same_frames_in_any_order_doubled_or_lost_give_the_same_candles(data):

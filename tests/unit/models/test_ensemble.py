@@ -149,6 +149,7 @@ def test_it_is_about_as_good_as_the_best_whoever_that_is(weighting: str, planted
     assert np.mean(together) > 0.9 * np.mean(best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weighting", "seed"), [("skill", 0), ("skill", 1), ("skill", 2), ("stacked", 0)])
 def test_on_noise_it_stays_at_no_change(weighting: str, seed: int) -> None:
     parts = _parts(seed=10 + seed)
@@ -196,6 +197,7 @@ def test_equal_weights_leave_the_share_of_a_silent_member_to_no_change() -> None
     assert _weights(_fit(_parts(line=0.4), settings)) == {"ridge": {"change": [0.5, 0.5], "rise": [0.5, 0.5]}}
 
 
+@pytest.mark.slow
 def test_a_training_killed_anywhere_ends_in_the_same_bytes(mixed: Any, memory: Any) -> None:
     settings = {
         **SETTINGS,
@@ -214,6 +216,7 @@ def test_a_training_killed_anywhere_ends_in_the_same_bytes(mixed: Any, memory: A
         assert len(resumed.states) == len(saved), "it went on inside the member, and did not begin again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda state: state[:-50], lambda state: b"", lambda state: b"[1]\n2"])
 def test_a_damaged_state_begins_again(mixed: Any, fitted: Fitted, memory: Any, damage: Any) -> None:
     _fit(mixed, checkpoints=memory)
@@ -324,6 +327,7 @@ def test_an_ensemble_that_looks_back_sees_what_the_last_minute_does_not_tell(mem
             assert np.concatenate([piece[kind] for piece in pieces]).tobytes() == whole[kind].tobytes()
 
 
+@pytest.mark.slow
 def test_its_members_are_trained_further_and_weighed_anew(mixed: Any, fitted: Fitted) -> None:
     parts = _parts(seed=9, corner=0.8, line=0.5)
     further = _fit(parts, start_from=fitted.native)

@@ -209,6 +209,7 @@ def real(recorded: Path) -> tuple[Any, Any]:
     return vectors, regime
 
 
+@pytest.mark.slow
 def test_on_recorded_candles_the_graph_and_the_rule_never_differ(real: Any) -> None:
     vectors, _ = real
     assert np.isnan(vectors).any()
@@ -293,6 +294,7 @@ def test_weights_are_never_negative_and_add_up_to_at_most_one(doubt: float) -> N
         assert (sum(found.values(), np.zeros((2, len(REGIMES), 1))) <= 1).all()
 
 
+@pytest.mark.slow
 def test_regimes_add_hardly_anything_to_what_noise_weighs() -> None:
     total = {"overall": 0.0, "by regime": 0.0}
     for seed in range(100):

@@ -186,6 +186,7 @@ def test_a_state_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert checkpoints.load() is None
 
 
+@pytest.mark.slow
 def test_a_model_that_has_seen_validation_rows_is_not_gone_on_from(market: Market) -> None:
     folder = market()
     first = _fit(_request(folder, train_at_ms=900 * MINUTE_MS))

@@ -32,6 +32,9 @@ from domain.models.lstm import FAMILY  # noqa: E402
 from domain.models.lstm_model import Model, Scaling, Shape  # noqa: E402
 from domain.models.lstm_settings import LSTMSettings  # noqa: E402
 
+#: A network learns for seconds.
+pytestmark = pytest.mark.slow
+
 WINDOW, FEATURES = 8, 4
 SETTINGS = {
     "lookback_minutes": WINDOW,
@@ -93,7 +96,6 @@ def fitted() -> Fitted:
     return _fit()
 
 
-@pytest.mark.slow
 def test_a_signal_that_only_the_sequence_shows_is_found_where_trees_on_the_last_minute_find_little(
     fitted: Fitted,
 ) -> None:
@@ -119,7 +121,6 @@ def test_a_signal_that_only_the_sequence_shows_is_found_where_trees_on_the_last_
     assert directional_accuracy(actual=first, predicted=seen_by_trees) < 0.67
 
 
-@pytest.mark.slow
 def test_on_noise_it_says_next_to_nothing() -> None:
     said = []
     for seed in range(3):
@@ -135,7 +136,6 @@ def test_on_noise_it_says_next_to_nothing() -> None:
     assert max(said) < 0.3
 
 
-@pytest.mark.slow
 def test_the_same_training_gives_the_same_bytes_and_another_seed_others(fitted: Fitted) -> None:
     again = _fit()
     assert again.native == fitted.native
@@ -143,7 +143,6 @@ def test_the_same_training_gives_the_same_bytes_and_another_seed_others(fitted: 
     assert _fit(seed=6, settings=BRIEF).native != _fit(settings=BRIEF).native
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [SETTINGS, {**SETTINGS, "attention": True, "layers": 2, "dropout": 0.3}], ids=["one", "two"]
 )
@@ -162,7 +161,6 @@ def test_a_training_killed_after_any_epoch_ends_in_the_same_bytes(
         assert len(resumed.states) == 3, "it went on, and did not begin again"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda state: state[:500], lambda state: b"", lambda state: b"[1]"])
 def test_a_damaged_state_begins_again_and_ends_in_the_same_bytes(
     memory: Any, damage: Callable[[bytes], bytes]
@@ -172,7 +170,6 @@ def test_a_damaged_state_begins_again_and_ends_in_the_same_bytes(
     assert _fit(settings=BRIEF, checkpoints=memory).native == whole.native
 
 
-@pytest.mark.slow
 def test_a_state_of_other_rows_settings_or_seed_is_not_taken_over(memory: Any) -> None:
     _fit(settings=BRIEF, checkpoints=memory)
     others: tuple[dict[str, Any], ...] = (

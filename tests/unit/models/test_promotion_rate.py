@@ -85,6 +85,7 @@ def promoted(errors: list[PairedTest], *, is_refresh: bool, brier: list[PairedTe
     return sum(decision.promote for decision in decisions) / len(decisions)
 
 
+@pytest.mark.slow
 def test_refreshes_that_are_worse_by_the_margin_pass_no_more_often_than_stated(market: Market) -> None:
     old = market.noise(0.005)
     new = old + market.noise(DEFAULT_MARGIN)

@@ -26,6 +26,9 @@ from training.tuning import Tuning
 
 pytest.importorskip("optuna", reason="optuna is not installed: nothing is tuned")
 
+#: Every test trains several models.
+pytestmark = pytest.mark.slow
+
 Market = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
 NAMES = tuple("abcdef")
@@ -94,7 +97,6 @@ def _save(folder: Path, hint: Callable[[Any], Any], *, minutes: int = 1500) -> P
     return folder
 
 
-@pytest.mark.slow
 def test_bad_settings_are_replaced_by_ones_that_do_better_on_later_rows(tmp_path: Path) -> None:
     # trees of one level cannot see two features together, and so small a step learns nothing
     bad = {**SETTINGS, "max_depth": 1, "learning_rate": 0.001}
@@ -176,7 +178,6 @@ def test_a_tuning_that_is_stopped_again_and_again_ends_in_the_same_bytes(
     assert not any(text.startswith("trial 1 ") for text in told)
 
 
-@pytest.mark.slow
 def test_a_tuning_that_is_killed_at_several_trials_ends_in_the_same_bytes(
     folder: Path, whole: FitResult, tmp_path: Path
 ) -> None:
@@ -215,7 +216,6 @@ def test_a_tuning_that_is_killed_at_several_trials_ends_in_the_same_bytes(
     assert not any(text.startswith(("trial 1 ", "trial 2 ")) for text in told)
 
 
-@pytest.mark.slow
 def test_a_tuned_network_that_is_stopped_ends_in_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed: no lstm")
     small = {"lookback_minutes": 4, "hidden_size": 8, "max_epochs": 2, "device": "cpu"}

@@ -216,6 +216,7 @@ def test_a_model_that_cannot_be_bettered_stays_as_it_is(make_rows: Make) -> None
     assert _trees(further.native)[0] == _trees(before.native)[0]
 
 
+@pytest.mark.slow
 def test_a_further_training_killed_after_any_chunk_ends_in_the_same_bytes(
     make_rows: Make, memory: Any
 ) -> None:

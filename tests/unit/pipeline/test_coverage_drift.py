@@ -159,6 +159,7 @@ def test_drifted_interval_is_stated_more_widely_from_the_first_candle_behind_the
         assert ratio == pytest.approx(1.5, rel=0.02) if forecast_type != "volatility" else ratio > 1.2
 
 
+@pytest.mark.slow
 def test_nothing_is_watched_or_changed_unless_asked_for(frame, whole):
     plain = tables([stage(None).step(frame)])
     assert "driftChecks" not in plain

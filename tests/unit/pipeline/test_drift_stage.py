@@ -136,6 +136,7 @@ def test_false_alarms_are_rare_where_volatility_moves_and_forecasts_overlap(dete
     assert sum(len(found(stage(detector=detector).step(frame))) for frame in frames) <= most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detector", "before", "after", "hours"),
     [
@@ -225,6 +226,7 @@ def test_state_of_every_detector_is_written_at_each_checkpoint():
     assert set(part.columns["kind"]) == {"error", "brier"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minutes", [37, 1440])
 def test_drift_is_found_alike_however_the_minutes_come_and_after_a_restart(minutes):
     frame = market(6.5, 1, skill=turns(4))

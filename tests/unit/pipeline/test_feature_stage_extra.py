@@ -66,6 +66,7 @@ def test_values_come_by_name_and_are_null_until_the_window_is_full() -> None:
     assert all(isinstance(value, float) for value in warm.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 29, 30, 47])
 def test_live_candles_and_a_batch_with_a_restart_between_give_the_same_values(cut: int) -> None:
     whole = extras(stage().step(minutes(0, MINUTES)))

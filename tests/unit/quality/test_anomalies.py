@@ -109,6 +109,7 @@ def test_candles_that_contradict_themselves_are_left_to_the_other_checks():
     assert find(ohlcv) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(stops=st.lists(st.integers(0, 2999), max_size=5).map(sorted), seed=st.integers(0, 50))
 def test_findings_do_not_depend_on_batches_or_restarts(stops, seed):

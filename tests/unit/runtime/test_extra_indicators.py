@@ -57,6 +57,7 @@ def test_what_is_wanted_is_built() -> None:
     assert extra_indicators_of(load(None, {}), ("BTCUSDT",)) is None
 
 
+@pytest.mark.slow
 def test_who_wants_none_does_not_load_the_library() -> None:
     code = (
         "import sys; from cli.folder import settings_for_start; settings_for_start(None, {}); "

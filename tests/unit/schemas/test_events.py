@@ -70,6 +70,7 @@ def test_another_kind_of_frame_is_refused() -> None:
         decode(encode(prediction_frame(3)), FeatureFrame)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_damaged_bytes_are_refused_and_never_anything_else(data: st.DataObject) -> None:

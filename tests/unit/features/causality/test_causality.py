@@ -126,6 +126,7 @@ def test_what_is_no_function_of_its_candles_is_refused_for_that(
     assert "random" not in str(verdict) or reason is Reason.NOT_REPEATABLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACROSS)
 def test_other_symbols_may_be_looked_at_as_of_their_previous_minute_only(name: str) -> None:
     verdict = only(judge(ACROSS[name], FOUR, cuts=6, takes="market"))
@@ -137,6 +138,7 @@ def test_other_symbols_may_be_looked_at_as_of_their_previous_minute_only(name: s
         assert verdict.reason is Reason.CHANGES_PAST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOOKS_BACK)
 def test_an_indicator_of_the_library_that_looks_back_only_is_let_through(name: str) -> None:
     verdicts = check(user_indicator(name), proving_market(1_000, SYMBOLS[1:3]), cuts=4)
