@@ -117,6 +117,7 @@ def test_rows_and_state_do_not_depend_on_the_split(seed, absent, halts, edges):
     assert grouped.snapshot() == minutely.snapshot()
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, absent=shares, halts=halts_of, edges=edges_of, stop=st.integers(1, MINUTES - 1))
 def test_restored_stage_goes_on_identically_through_gaps(seed, absent, halts, edges, stop):

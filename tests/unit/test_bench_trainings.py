@@ -111,6 +111,7 @@ def _parts(asked: FitRequest) -> Parts:
     return parts_of(asked)
 
 
+@pytest.mark.slow
 def test_the_bare_network_learns(tmp_path: Path) -> None:
     from domain.models.lstm_settings import LSTMSettings
 

@@ -201,6 +201,7 @@ def test_plain_values_are_json_and_stay_so(value: Any) -> None:
     assert plain(once) == once
 
 
+@pytest.mark.slow
 @given(secret=SECRETS)
 @how(max_examples=60)
 def test_secrets_appear_in_no_line_and_no_row_wherever_they_hide(secret: str) -> None:

@@ -122,6 +122,7 @@ def test_model_without_skill_and_one_with_skill_go_on_undisturbed():
         assert found(stage().step(market(7, 5, skill=always(skill)))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detector", "weeks", "most"),
     [
