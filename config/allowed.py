@@ -7,12 +7,21 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from config.base import SYMBOL_PATTERN
+from config.sections import INDICATOR_PATTERN, STRATEGY_PATTERN
+
 _TYPES = {
     "integer": "a whole number",
     "number": "a number",
     "string": "text",
     "boolean": "true or false",
     "object": "a table",
+}
+#: What patterns mean, for whoever does not read them.
+_PATTERNS = {
+    SYMBOL_PATTERN: "3 to 20 capital letters and digits, such as BTCUSDT",
+    INDICATOR_PATTERN: "a name of pandas-ta, such as vwma or ema(length=50)",
+    STRATEGY_PATTERN: "at most 30 small letters, digits, - and _, a letter first",
 }
 
 
@@ -51,13 +60,15 @@ def _limits(schema: dict[str, Any]) -> list[str]:
         "maximum": "at most {}",
         "exclusiveMaximum": "less than {}",
         "multipleOf": "a multiple of {}",
-        "pattern": "matching {}",
     }
     limits = {word: schema[word] for word in words if word in schema}
     # The largest limits only keep numbers inside what a database column holds.
     if limits.get("maximum", 0) >= 10**9:
         del limits["maximum"]
-    return [words[word].format(_short(value)) for word, value in limits.items()]
+    said = [words[word].format(_short(value)) for word, value in limits.items()]
+    if pattern := schema.get("pattern"):
+        said.append(_PATTERNS.get(pattern, f"matching {pattern}"))
+    return said
 
 
 def _short(value: Any) -> str:

@@ -31,7 +31,7 @@ class Section(BaseModel):
 def _not_a_truth_value(value: Any) -> Any:
     # Python counts True as 1; in a settings file that is a slip.
     if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")  # noqa: TRY004  (pydantic collects ValueError only)
+        raise ValueError("true and false are no numbers; write a number")  # noqa: TRY004  (pydantic collects ValueError only)
     return value
 
 
@@ -63,6 +63,12 @@ def _whole_minute(value: Any) -> Any:
     return milliseconds
 
 
+class TakesDates:
+    """Marks a number that may be written as a date as well."""
+
+
+#: For numbers in lists and tables, where JSON in the environment can say true.
+NoTruthValue = BeforeValidator(_not_a_truth_value)
 Whole = Annotated[int, Field(ge=0, le=10**9), BeforeValidator(_not_a_truth_value)]
 Count = Annotated[int, Field(ge=1, le=10**9), BeforeValidator(_not_a_truth_value)]
 AtLeastTwo = Annotated[int, Field(ge=2, le=10**6), BeforeValidator(_not_a_truth_value)]
@@ -77,5 +83,6 @@ MinuteMs = Annotated[
     Field(ge=0, le=32_503_680_000_000),
     BeforeValidator(_whole_minute),
     BeforeValidator(_not_a_truth_value),
+    TakesDates(),
 ]
 ExchangeAlias = BeforeValidator(_exchange)

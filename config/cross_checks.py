@@ -35,7 +35,7 @@ def repeats_in(values: Sequence[object]) -> str | None:
     """Say which texts a list holds more than once; None where there are none."""
     texts = [value for value in values if isinstance(value, str)]
     repeated = sorted(text for text, times in Counter(texts).items() if times > 1)
-    return f"the same entry more than once: {', '.join(repeated)}" if repeated else None
+    return f"the same entry more than once: {', '.join(repeated)}; name it once" if repeated else None
 
 
 def _indicators(settings: Settings) -> Iterator[Broken]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.allowed import allowed
@@ -37,6 +38,7 @@ from config.sections import (
 )
 from config.shown import shown
 from config.sources import Given, Layer, from_environment, from_file, from_overrides
+from config.toml_types import has_type_of, is_quoted
 
 __all__ = ["DEFAULT_FILE", "EX_CONFIG", "ConfigurationError", "Mistake", "Settings", "load"]
 
@@ -217,11 +219,16 @@ def _replace_absent_traded(chosen: dict[str, Given]) -> None:
 
 def _validated(chosen: Mapping[str, Given], keys: KnownKeys) -> tuple[Settings, list[Mistake]]:
     """Build the settings; a wrong value is reported and its default used, so that all rules are checked."""
+    mistakes = {
+        key: _mistake(key, _wrong_type(key, keys.fields[key], given.value), given, keys, None)
+        for key, given in chosen.items()
+        if given.is_typed and not has_type_of(keys.fields[key], given.value)
+    }
+    chosen = {key: given for key, given in chosen.items() if key not in mistakes}
     try:
-        return Settings(**_nested(chosen)), []
+        return Settings(**_nested(chosen)), list(mistakes.values())
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-    mistakes: dict[str, Mistake] = {}
     for problem in problems:
         key = _key_of(problem["loc"], keys)
         if key not in mistakes:
@@ -230,6 +237,11 @@ def _validated(chosen: Mapping[str, Given], keys: KnownKeys) -> tuple[Settings, 
             mistakes[key] = _mistake(key, text, chosen.get(key), keys, None)
     rest = {key: given for key, given in chosen.items() if key not in mistakes}
     return Settings(**_nested(rest)), list(mistakes.values())
+
+
+def _wrong_type(key: str, field: FieldInfo, value: Any) -> str:
+    wanted = f"must be {_allowed(key)}"
+    return f"{wanted}; in TOML without quotes" if is_quoted(field, value) else wanted
 
 
 def _repeats(key: str, given: Given | None) -> str:
@@ -250,15 +262,23 @@ def _key_of(loc: tuple[int | str, ...], keys: KnownKeys) -> str:
 
 
 def _must_be(key: str, problem: Any) -> str:
-    if problem["type"] in {"too_short", "too_long"}:
-        return str(problem["msg"])
+    if problem["type"] == "too_short":
+        return (
+            f"has too few entries; must be {_allowed(key)}, with {problem['ctx']['min_length']} or more in it"
+        )
+    if problem["type"] == "too_long":
+        return f"has too many entries; leave out all but {problem['ctx']['max_length']}"
+    return f"must be {_allowed(key)}"
+
+
+def _allowed(key: str) -> str:
     *path, name = key.split(".")
     model: type[BaseModel] = Settings
     for part in path:
         inner = model.model_fields[part].annotation
         assert isinstance(inner, type)
         model = inner
-    return f"must be {allowed(model, name)}"
+    return allowed(model, name)
 
 
 def _mistake(

@@ -12,7 +12,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from config.base import AtLeastTwo, Count, Fraction, NotNegative, Positive, Section, Symbol, Whole
+from config.base import (
+    AtLeastTwo,
+    Count,
+    Fraction,
+    NotNegative,
+    NoTruthValue,
+    Positive,
+    Section,
+    Symbol,
+    Whole,
+)
 
 ModelFamily = Literal["xgboost", "lstm", "ensemble"]
 #: Families that can be trained and served here; an LSTM where PyTorch is installed (`tidecast[deep]`).
@@ -23,8 +33,10 @@ INSTALLED_FAMILIES: tuple[ModelFamily, ...] = (
 TUNING_IS_INSTALLED = find_spec("optuna") is not None
 #: Families that an ensemble may be made of.
 ENSEMBLE_MEMBERS = ("xgboost", "lstm", "ridge")
+INDICATOR_PATTERN = r"^[a-z][a-z0-9_]*(\(.*\))?$"
+STRATEGY_PATTERN = r"^[a-z][a-z0-9_-]{0,29}$"
 Regime = Literal["trending", "ranging", "volatile"]
-Horizon = Annotated[int, Field(ge=1, le=10_080)]
+Horizon = Annotated[int, Field(ge=1, le=10_080), NoTruthValue]
 Horizons = Annotated[tuple[Horizon, ...], Field(min_length=1, max_length=32)]
 
 
@@ -92,7 +104,7 @@ class FeatureSettings(Section):
         description="The symbol that beta and lead-lag are measured against. Where nobody sets it and it is"
         " not among the symbols, the first symbol takes its place.",
     )
-    extra_indicators: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\(.*\))?$")], ...] = Field(
+    extra_indicators: tuple[Annotated[str, Field(pattern=INDICATOR_PATTERN)], ...] = Field(
         (), description="Indicators of pandas-ta added to the rows by name, for example ['vwma', 'willr']."
     )
 
@@ -262,7 +274,7 @@ class MonitorSettings(Section):
 class TradingSettings(Section):
     """Simulated trades."""
 
-    strategy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,29}$")] = Field(
+    strategy: Annotated[str, Field(pattern=STRATEGY_PATTERN)] = Field(
         "main", description="Name written into every trade."
     )
     horizon_minutes: Horizon = Field(15, description="Forecast horizon that is traded, minutes.")

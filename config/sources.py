@@ -43,11 +43,12 @@ _DEEPEST = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """One value that somebody gave."""
+    """One value that somebody gave; with a type of its own where it was written in TOML."""
 
     key: str
     value: Any
     source: str
+    is_typed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,9 @@ def from_toml(content: bytes, keys: KnownKeys, name: str, *, may_hold_secrets: b
         return _broken(name, f"is no TOML: {error}")
     except (ValueError, RecursionError):
         return _broken(name, "is no TOML: a number too long or tables nested too deeply")
-    layer = _checked([(key, value, key) for key, value in _leaves(table, keys)], keys, f"file {name}")
+    layer = _checked(
+        [(key, value, key) for key, value in _leaves(table, keys)], keys, f"file {name}", typed=True
+    )
     if may_hold_secrets:
         return layer
     public, mistakes = [], list(layer.mistakes)
@@ -136,7 +139,7 @@ def from_overrides(overrides: Mapping[str, Any], keys: KnownKeys) -> Layer:
     return _checked(found, keys, "command line")
 
 
-def _checked(found: list[tuple[str, Any, str]], keys: KnownKeys, place: str) -> Layer:
+def _checked(found: list[tuple[str, Any, str]], keys: KnownKeys, place: str, *, typed: bool = False) -> Layer:
     """Sort out unknown keys, sections that are no tables, and keys given twice."""
     given: dict[str, Given] = {}
     mistakes: list[Mistake] = []
@@ -144,22 +147,27 @@ def _checked(found: list[tuple[str, Any, str]], keys: KnownKeys, place: str) -> 
         key = _canonical(spelled)
         source = f"{place} {name}" if place.startswith("environment") else place
         if key in keys.sections:
-            mistakes.append(Mistake(key=key, problem="must be a table", source=source))
+            mistakes.append(Mistake(key=key, problem=f"must be a table: write [{key}]", source=source))
         elif key not in keys.fields:
+            near = keys.nearest(key)
             value_text = shown(value) if isinstance(value, (bool, int, float)) else None
             mistakes.append(
                 Mistake(
                     key=_printable(key),
-                    problem="unknown key",
+                    problem="unknown key"
+                    if near
+                    else "unknown key; leave it out (config/default.toml has all)",
                     value=value_text,
                     source=source,
-                    suggestion=keys.nearest(key),
+                    suggestion=near,
                 )
             )
         elif key in given and given[key].value != value:
-            mistakes.append(Mistake(key=key, problem="given twice, in two spellings", source=source))
+            mistakes.append(
+                Mistake(key=key, problem="given twice, in two spellings; keep one", source=source)
+            )
         else:
-            given[key] = Given(key=key, value=value, source=source)
+            given[key] = Given(key=key, value=value, source=source, is_typed=typed)
     return Layer(given=tuple(given.values()), mistakes=tuple(mistakes))
 
 

@@ -394,7 +394,7 @@ def test_a_postgresql_url_that_can_be_read_is_taken(url: str) -> None:
 
 def test_a_repeated_symbol_is_told_beside_a_wrong_one() -> None:
     found = mistakes_of(None, {}, {"symbols": ["BTCUSDT", "BTCUSDT", "no good"]})
-    assert found["symbols"].endswith("; the same entry more than once: BTCUSDT")
+    assert found["symbols"].endswith("; the same entry more than once: BTCUSDT; name it once")
 
 
 def test_checks_of_the_caller_are_told_beside_the_other_mistakes_with_where_it_was_set() -> None:
