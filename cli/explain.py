@@ -12,6 +12,7 @@ import typer
 
 from artifacts.store import ArtifactStore
 from cli.answer import give_json, say, show_table
+from cli.explain_baseline import Place, silence_words, silenced, unserved, unserved_words
 from cli.folder import DEFAULT_FOLDER, ConfigOption, FolderOption, JsonOption, database_of, existing_folder
 from config.ml_config import Settings
 from db.connect import connect
@@ -24,16 +25,16 @@ from domain.models.model import ModelRefusedError
 from domain.models.serving import ServedModel
 from domain.models.windows import Windows
 from runtime.directory import Directory
-from schemas.frames import MINUTE_MS, Float32
+from schemas.frames import MINUTE_MS, REASON_TEXT, Float32, Reason
+
+_BASELINE = "last_value"
 
 #: Why nothing is done on a forecast, and what would change that.
 _MEANING = {
-    "no model": "no model of this horizon serves yet: the forecast is the no-change one",
     "warming": "indicators were not warm after a start or a gap: no model was asked",
     "too old": "the candle was older than inference.max_prediction_age when it was processed",
     "unlike the training rows": "the minute is further from what the model has learned from than"
     " inference.dissimilarity_limit allows",
-    "drifted": "the model had been worse than no change for too long",
 }
 
 
@@ -73,9 +74,13 @@ async def _explained(
             "decision": _decision(forecast, settings),
             "thresholds": _thresholds(settings),
         }
-        model = await models.by_version(connection, row["model_version"])
-        if model is None:
+        version = row["model_version"]
+        if row["model_version"] == _BASELINE:
+            version = await _stood_in(connection, settings, row, answer) or version
+        model = await models.by_version(connection, version)
+        if version != row["model_version"] or model is None:
             answer["rule"] = _rule(forecast)
+        if model is None:
             return answer
         answer["model"] = _described(model)
         past = await _past(connection, row, settings.training.lookback_minutes)
@@ -84,6 +89,22 @@ async def _explained(
         return answer
     finally:
         await connection.close()
+
+
+async def _stood_in(
+    connection: asyncpg.Connection, settings: Settings, row: asyncpg.Record, answer: dict[str, Any]
+) -> str | None:
+    """Say why the no-change forecast stood in for a model; gives the version that drift silenced."""
+    place = Place(symbol=row["symbol"], horizon_minutes=row["forecast_horizon"], made_at=row["created_at"])
+    if row["reason"] == REASON_TEXT[Reason.DRIFT]:
+        found = await silenced(connection, settings, place)
+        answer["silenced"] = found
+        answer["decision"]["why"] = silence_words(found)
+        return None if found is None else str(found["model_version"])
+    if row["reason"] == REASON_TEXT[Reason.NO_MODEL]:
+        answer["families"] = await unserved(connection, settings, place)
+        answer["decision"]["why"] = unserved_words(answer["families"], place.horizon_minutes)
+    return None
 
 
 def _decision(forecast: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -236,6 +257,12 @@ def _time(name: str, value: Any) -> Any:
     return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M}Z"
 
 
+def _show_silenced(found: dict[str, Any]) -> None:
+    check = found["check"] or {}
+    show_table(["drift check", ""], [*check.items(), *found["settings"].items()])
+    say(f"{found['model_version']} itself, as if it had not been silenced:")
+
+
 def _show(answer: dict[str, Any]) -> None:
     forecast, decision = answer["forecast"], answer["decision"]
     say(
@@ -247,6 +274,21 @@ def _show(answer: dict[str, Any]) -> None:
     show_table(["threshold", ""], list(answer["thresholds"].items()))
     if "rule" in answer:
         say(answer["rule"])
+    if answer.get("families"):
+        show_table(
+            ["family", "trained at", "version", "promoted", "why none serves"],
+            [
+                [
+                    each["family"],
+                    *(each.get(name) for name in ("trained_at", "model_version", "promoted")),
+                    each["why"],
+                ]
+                for each in answer["families"]
+            ],
+        )
+    if answer.get("silenced"):
+        _show_silenced(answer["silenced"])
+    if "model" not in answer:
         return
     told = [(name.removesuffix("_ms"), _time(name, value)) for name, value in answer["model"].items()]
     show_table(["model", ""], [pair for pair in told if pair[0] != "validation"])

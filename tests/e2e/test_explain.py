@@ -10,6 +10,19 @@ import pytest
 from . import replays
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
+DRIFTS = """
+[training]
+window_size = 240
+rounds = 20
+model_types = ["xgboost"]
+forecast_horizons = [5]
+promotion_error_rate = 0.49
+[trading]
+horizon_minutes = 5
+[drift]
+reactions = ["warn", "baseline"]
+threshold = 0.5
+"""
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +31,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("explain")
     recording = replays.record(base / "recorded", SYMBOLS, 480, halt=(400, 410))
     settings = replays.settings_file(base / "settings.toml")
+    replays.tidecast("replay", recording, "--dir", base / "dir", "--config", settings)
+    return base / "dir"
+
+
+@pytest.fixture(scope="module")
+def drifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A replay whose model is promoted at a nod and called drifted at a nod."""
+    base = tmp_path_factory.mktemp("drifted")
+    recording = replays.record(base / "recorded", SYMBOLS, 1290)
+    settings = base / "settings.toml"
+    settings.write_text(DRIFTS)
     replays.tidecast("replay", recording, "--dir", base / "dir", "--config", settings)
     return base / "dir"
 
@@ -64,3 +88,43 @@ def test_a_wait_says_why(folder: Path, condition: str, word: str) -> None:
     assert told["decision"]["signal"] == "WAIT"
     assert word in told["decision"]["why"]
     assert "rule" in told
+
+
+@pytest.mark.slow
+def test_a_drifted_row_names_the_silenced_model_the_check_and_what_the_model_said(drifted: Path) -> None:
+    found = rows(drifted, "reason = 'drifted'")
+    assert found
+    checks = replays.tidecast(
+        "sql", "--dir", drifted,
+        'SELECT subject, at, value, threshold FROM "driftChecks"'
+        " WHERE drifted AND kind = 'error' ORDER BY at LIMIT 1",
+    )["rows"]  # fmt: skip
+    ((version, at, value, threshold),) = checks
+    told = replays.tidecast("explain", str(found[0][0]), "--dir", drifted, "--top", "72")
+    silenced, why = told["silenced"], told["decision"]["why"]
+    assert silenced["model_version"] == told["model"]["version"] == version
+    check = silenced["check"]
+    assert (check["at"], check["value"], check["threshold"]) == (at, value, threshold)
+    assert silenced["settings"] == {
+        "drift.detector": "page_hinkley", "drift.threshold": 0.5, "drift.reactions": ["warn", "baseline"]
+    }  # fmt: skip
+    for word in (version, "drift.threshold", "drift.reactions", f"{value:.4g}"):
+        assert word in why
+    shares = told["contributions"]
+    total = shares["base_pct"] + sum(each["pct"] for each in shares["features"])
+    assert total == pytest.approx(told["said"]["predicted_pct"], abs=1e-5)
+    assert "no-change baseline" in told["rule"]
+
+
+@pytest.mark.slow
+def test_a_row_without_a_model_says_which_families_were_asked_and_why_none_serves(drifted: Path) -> None:
+    (early, *_), *_ = rows(drifted, "reason = 'no model' AND forecast_horizon = 5")
+    told = replays.tidecast("explain", str(early), "--dir", drifted)
+    (family,) = told["families"]
+    assert family["family"] == "xgboost"
+    assert "the first training waits for 240 minutes" in family["why"]
+    assert family["why"] in told["decision"]["why"]
+    (other, *_), *_ = rows(drifted, "reason = 'no model' AND forecast_horizon = 240")
+    told = replays.tidecast("explain", str(other), "--dir", drifted)
+    assert told["families"] == []
+    assert "240 is not in training.forecast_horizons" in told["decision"]["why"]
