@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,21 +149,30 @@ def _whole_numbers(text: str | None, option: str, *, least: int) -> tuple[int, .
     if text is None:
         return ()
     try:
-        numbers = sorted({int(word) for word in text.replace(",", " ").split()})
+        numbers = sorted(int(word) for word in text.replace(",", " ").split())
     except ValueError:
         numbers = []
     if not numbers or numbers[0] < least:
         raise typer.BadParameter(
             f"{text!r}: give whole numbers of at least {least}, separated by commas", param_hint=option
         )
+    _check_repeats(numbers, option)
     return tuple(numbers)
+
+
+def _check_repeats(values: Sequence[object], option: str) -> None:
+    # What is walked twice is no second trial.
+    if repeated := [str(value) for value, times in Counter(values).items() if times > 1]:
+        raise typer.BadParameter(
+            f"names {', '.join(repeated)} more than once; name each once", param_hint=option
+        )
 
 
 def families_named(text: str | None) -> tuple[str, ...]:
     """Read names of model families off the command line; none if nothing was said."""
     if text is None:
         return ()
-    names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    names = tuple(text.replace(",", " ").split())
     try:
         for name in names:
             known_families.check_name(name)
@@ -172,6 +182,7 @@ def families_named(text: str | None) -> tuple[str, ...]:
         raise typer.BadParameter(
             f"names no family; there is {', '.join(known_families.NAMES)}", param_hint="--families"
         )
+    _check_repeats(names, "--families")
     return names
 
 
