@@ -22,10 +22,15 @@ from schemas.frames import MINUTE_MS, Bool, Float64, Int64
 VALUE_COLUMNS = ("open", "high", "low", "close", "volume")
 COLUMNS = ("timestamp", *VALUE_COLUMNS)
 SUFFIXES = (".parquet", ".csv")
+#: What to do about a bad row.
+_LEAVE_OUT = "leave the row out: a minute that is not there is known to be missing"
+_WHOLE_MINUTES = "write the time at which the candle's minute begins"
+_HIGH_AND_LOW = "see whether the two columns are swapped, or leave the row out"
+_COVERED = "correct it, so that low and high enclose both, or leave the row out"
 
 
 class BadRecordingError(ValueError):
-    """A recorded file cannot be played; the message names the file, the column and the row."""
+    """A recorded file cannot be played; the message names file, column, row and what to do."""
 
 
 class RecordedMarket:
@@ -112,7 +117,8 @@ def read_candles(file: Path) -> Float64:
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise BadRecordingError(
-            f"{file}: column {', '.join(missing)} is missing; there are {', '.join(table.column_names)}"
+            f"{file}: column {', '.join(missing)} is missing; there are {', '.join(table.column_names)};"
+            f" rename or add columns, so that there are {', '.join(COLUMNS)}"
         )
     if table.num_rows == 0:
         return no_candles()
@@ -142,7 +148,9 @@ def _timestamps(file: Path, column: pa.ChunkedArray[Any]) -> Int64:
         if pa.types.is_integer(column.type):
             return _int64(column.cast(pa.int64()))
     except pa.ArrowException as error:
-        raise BadRecordingError(f"{file}: column timestamp is not in whole milliseconds ({error})") from error
+        raise BadRecordingError(
+            f"{file}: column timestamp is not in whole milliseconds ({error}); cut it to minutes"
+        ) from error
     raise BadRecordingError(
         f"{file}: column timestamp is {column.type}; wanted are timestamps, ISO text or epoch milliseconds"
     )
@@ -153,7 +161,8 @@ def _iso_ms(file: Path, row: int, text: str) -> int:
         moment = np.datetime64(text.replace("Z", "").removesuffix("+00:00"), "ms")
     except ValueError as error:
         raise BadRecordingError(
-            f"{file}: column timestamp, row {row + 1}: {text!r} is no ISO time in UTC"
+            f"{file}: column timestamp, row {row + 1}: {text!r} is no ISO time in UTC; write it like"
+            " 2021-04-01T00:00Z"
         ) from error
     return int(moment.astype(np.int64))
 
@@ -170,16 +179,16 @@ def _floats(file: Path, column: pa.ChunkedArray[Any], name: str) -> Float64:
                 float(value.as_py())
             except (TypeError, ValueError) as error:
                 raise BadRecordingError(
-                    f"{file}: column {name}, row {row + 1}: {value.as_py()!r} is no number"
+                    f"{file}: column {name}, row {row + 1}: {value.as_py()!r} is no number; {_LEAVE_OUT}"
                 ) from error
-        raise BadRecordingError(f"{file}: column {name} is {column.type}; wanted are numbers")
+        raise BadRecordingError(f"{file}: column {name} is {column.type}; write it as numbers")
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _refuse_nulls(file: Path, column: pa.ChunkedArray[Any], name: str) -> None:
     if column.null_count:
         row = next(row for row, value in enumerate(column) if not value.is_valid)
-        raise BadRecordingError(f"{file}: column {name}, row {row + 1}: the value is missing")
+        raise BadRecordingError(f"{file}: column {name}, row {row + 1}: the value is missing; {_LEAVE_OUT}")
 
 
 def _check(file: Path, times: Int64, values: Float64) -> None:
@@ -190,17 +199,31 @@ def _check(file: Path, times: Int64, values: Float64) -> None:
             row = int(np.argmax(bad))
             raise BadRecordingError(f"{file}: column {column}, row {row + 1}: {what(row)}")
 
-    refuse(times % MINUTE_MS != 0, "timestamp", lambda r: f"{times[r]} ms is no whole minute")
+    refuse(
+        times % MINUTE_MS != 0, "timestamp", lambda r: f"{times[r]} ms is no whole minute; {_WHOLE_MINUTES}"
+    )
     steps = np.diff(times, prepend=times[:1] - MINUTE_MS)
-    refuse(steps <= 0, "timestamp", lambda r: f"{times[r]} ms does not come after the row before")
+    refuse(steps <= 0, "timestamp", lambda r: _late(times, r))
     for name, column in zip(VALUE_COLUMNS, values.T, strict=True):
-        refuse(~np.isfinite(column), name, lambda r, c=column: f"{c[r]} is no number")  # type: ignore[misc]
+        refuse(~np.isfinite(column), name, lambda r, c=column: f"{c[r]} is no number; {_LEAVE_OUT}")  # type: ignore[misc]
     for name, column in zip(VALUE_COLUMNS[:4], values.T[:4], strict=True):
-        refuse(column <= 0, name, lambda r, c=column: f"price {c[r]} is not above 0")  # type: ignore[misc]
-    refuse(volume < 0, "volume", lambda r: f"{volume[r]} is below 0")
-    refuse(high < low, "high", lambda r: f"{high[r]} is below the low {low[r]}")
-    refuse(high < np.maximum(opened, close), "high", lambda r: f"{high[r]} is below open or close")
-    refuse(low > np.minimum(opened, close), "low", lambda r: f"{low[r]} is above open or close")
+        refuse(column <= 0, name, lambda r, c=column: f"price {c[r]} is not above 0; {_LEAVE_OUT}")  # type: ignore[misc]
+    refuse(
+        volume < 0,
+        "volume",
+        lambda r: f"{volume[r]} is below 0; write 0 where nothing was traded, or {_LEAVE_OUT}",
+    )
+    refuse(high < low, "high", lambda r: f"{high[r]} is below the low {low[r]}; {_HIGH_AND_LOW}")
+    refuse(
+        high < np.maximum(opened, close), "high", lambda r: f"{high[r]} is below open or close; {_COVERED}"
+    )
+    refuse(low > np.minimum(opened, close), "low", lambda r: f"{low[r]} is above open or close; {_COVERED}")
+
+
+def _late(times: Int64, row: int) -> str:
+    if times[row] == times[row - 1]:
+        return f"{times[row]} ms does not come after the row before, but is the same; keep one row a minute"
+    return f"{times[row]} ms does not come after the row before; sort the rows by timestamp"
 
 
 def _cut(rows: Float64, from_ms: int | None, to_ms: int | None) -> Float64:

@@ -92,16 +92,30 @@ def changed(name, row, value):
 
 
 BAD = {
-    "a price of zero": (changed("close", 3, 0.0), "column close, row 4.*not above 0"),
-    "not a number": (changed("open", 2, float("nan")), "column open, row 3.*(no number|missing)"),
-    "a negative volume": (changed("volume", 0, -1.0), "column volume, row 1.*below 0"),
-    "high under low": (changed("high", 5, 1.0), "column high, row 6.*below the low"),
-    "low over close": (changed("low", 5, 100.49), "column low, row 6.*above open or close"),
+    "a price of zero": (changed("close", 3, 0.0), "column close, row 4.*not above 0; leave the row out"),
+    "not a number": (
+        changed("open", 2, float("nan")),
+        "column open, row 3.*(no number|missing); leave the row out",
+    ),
+    "a negative volume": (changed("volume", 0, -1.0), "column volume, row 1.*below 0; write 0"),
+    "high under low": (
+        changed("high", 5, 1.0),
+        "column high, row 6.*below the low.*; see whether .* swapped",
+    ),
+    "low over close": (changed("low", 5, 100.49), "column low, row 6.*above open or close; correct it"),
+    "high under close": (changed("high", 5, 100.45), "column high, row 6.*below open or close; correct it"),
     "the same minute twice": (
         changed("timestamp", 4, START + 3 * MINUTE_MS),
-        "column timestamp, row 5.*after the row before",
+        "column timestamp, row 5.*after the row before.*; keep one row a minute",
     ),
-    "half a minute": (changed("timestamp", 4, START + 4 * MINUTE_MS + 30_000), "row 5.*no whole minute"),
+    "a minute too late": (
+        changed("timestamp", 4, START + MINUTE_MS),
+        "column timestamp, row 5.*after the row before; sort the rows",
+    ),
+    "half a minute": (
+        changed("timestamp", 4, START + 4 * MINUTE_MS + 30_000),
+        "row 5.*no whole minute; write the time",
+    ),
 }
 
 
@@ -123,13 +137,15 @@ def test_text_in_a_column_is_named_with_its_row(tmp_path):
     lines = file.read_text().splitlines()
     lines[2] = lines[2].rsplit(",", 1)[0] + ",plenty"
     file.write_text("\n".join(lines))
-    with pytest.raises(BadRecordingError, match=r"column volume, row 2: 'plenty' is no number"):
+    with pytest.raises(
+        BadRecordingError, match=r"column volume, row 2: 'plenty' is no number; leave the row out"
+    ):
         RecordedMarket(tmp_path)
 
 
 def test_a_time_that_is_none_is_named_with_its_row(tmp_path):
     write_csv(tmp_path, "BTCUSDT", columns(minutes(3)), lambda time: "soon" if time > START else iso(time))
-    with pytest.raises(BadRecordingError, match=r"column timestamp, row 2: 'soon'"):
+    with pytest.raises(BadRecordingError, match=r"column timestamp, row 2: 'soon'.*; write it like 2021"):
         RecordedMarket(tmp_path)
 
 
@@ -137,7 +153,7 @@ def test_a_missing_column_is_named(tmp_path):
     values = columns(minutes(3))
     del values["volume"]
     write_parquet(tmp_path, "BTCUSDT", values)
-    with pytest.raises(BadRecordingError, match="column volume is missing"):
+    with pytest.raises(BadRecordingError, match=r"column volume is missing.*rename or add columns"):
         RecordedMarket(tmp_path)
 
 
@@ -147,7 +163,9 @@ def test_an_empty_value_is_named_with_its_row(tmp_path):
     lines = file.read_text().splitlines()
     lines[3] = lines[3].rsplit(",", 1)[0] + ","
     file.write_text("\n".join(lines))
-    with pytest.raises(BadRecordingError, match="column volume, row 3: the value is missing"):
+    with pytest.raises(
+        BadRecordingError, match="column volume, row 3: the value is missing; leave the row out"
+    ):
         RecordedMarket(tmp_path)
 
 
