@@ -106,6 +106,22 @@ async def test_what_must_hold_is_checked_by_the_database(
     assert caught.value.constraint_name == constraint
 
 
+async def test_what_a_confidence_is_stands_at_its_column(connection: asyncpg.Connection) -> None:
+    said = await connection.fetchval(
+        """
+        SELECT col_description(attrelid, attnum) FROM pg_attribute
+        WHERE attrelid = '"persistentForecasts"'::regclass AND attname = 'confidence'
+        """
+    )
+    for words in (
+        "sign of predicted_value is right",
+        "below 50",
+        "same to the last digit",
+        "within a quarter",
+    ):
+        assert words in said
+
+
 async def test_jobs_are_asked_for_as_the_training_service_documents_it(
     connection: asyncpg.Connection,
 ) -> None:

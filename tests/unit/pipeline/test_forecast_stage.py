@@ -215,6 +215,19 @@ def test_confidence_of_a_trend_rises_with_each_hit_of_its_kind():
     assert last["confidence"] == pytest.approx(100 * 53 / 101)
 
 
+def test_confidence_of_no_change_is_the_share_of_closes_that_stayed_to_the_last_digit():
+    stage = warmed()
+    first = rows(stage.step(frame({40: 100.0})), "insert", "price_direction", 5)[0]
+    assert first["confidence"] == pytest.approx(0.2)
+    # Two forecasts fall due: the first close comes back to the last digit, the other all but.
+    closes = [100.5, 100.2, 100.7, 100.3, 100.0, 100.5000001]
+    every = rows(stage.step(frame(minutes(41, closes))), "insert", "price_direction", 5)
+    assert [row["regime"] for row in every] == [first["regime"]] * len(every)
+    # Beside a prior that weighs 100: (0.2 + 1) / 101, and (0.2 + 1) / 102.
+    assert every[-2]["confidence"] == pytest.approx(100 * 1.2 / 101)
+    assert every[-1]["confidence"] == pytest.approx(100 * 1.2 / 102)
+
+
 def test_forecasts_come_as_often_as_the_settings_say():
     stage = warmed(update_frequency_s=300)
     result = stage.step(frame(minutes(40, [100.0] * 20)))
