@@ -11,10 +11,12 @@ PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
 PYTEST_ARGUMENTS ?=
-# Each file of tests goes to one of so many processes, which has servers of its own.
-PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+PROCESSORS := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+# Each file of tests goes to one of so many processes, which has servers of its own. Tests of whole pipelines wait a lot:
+# one more than there are processors.
+PYTEST_WORKERS ?= $(shell echo $$(($(PROCESSORS) < 4 ? $(PROCESSORS) + 1 : 4)))
 # One thread of arithmetic each: more would only wait for one another.
-PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test quick lint clean
@@ -31,10 +33,10 @@ run: $(STAMP) ## start everything in the foreground; Ctrl-C ends it
 	@exec $(PYTHON) -m cli.main up --dir "$(FOLDER)" --exchange "$(EXCHANGE)" --speed "$(SPEED)" $(if $(CONFIG),--config "$(CONFIG)")
 
 test: $(DEV_STAMP) ## install what testing needs and run the whole suite
-	$(PYTEST) $(PYTEST_ARGUMENTS)
+	$(PYTEST) -n $(PYTEST_WORKERS) $(PYTEST_ARGUMENTS)
 
 quick: $(DEV_STAMP) ## what needs no server and little time
-	$(PYTEST) -m "not slow" tests/unit tests/conformance $(PYTEST_ARGUMENTS)
+	$(PYTEST) -n $(PROCESSORS) -m "not slow" tests/unit tests/conformance $(PYTEST_ARGUMENTS)
 
 lint: $(DEV_STAMP) ## ruff, mypy (strict), import-linter
 	$(PYTHON) -m ruff check .

@@ -26,6 +26,9 @@ from schemas.frames import MINUTE_MS
 
 FEATURES = 72
 
+#: Each family is trained, some several times.
+pytestmark = pytest.mark.slow
+
 
 def _rows(seed: int, rows: int = 900) -> TrainingRows:
     """Make rows of two symbols with targets of two horizons, one of them not always known."""
@@ -108,7 +111,6 @@ def test_every_file_with_a_family_is_in_the_list_under_its_own_name() -> None:
     assert all(families.load(name).name == name for name in found)
 
 
-@pytest.mark.slow
 def test_the_same_training_gives_the_same_bytes(
     family: Family, settings: dict[str, Any], fitted: Fitted
 ) -> None:
@@ -180,7 +182,6 @@ def test_a_target_that_never_changes_is_refused(family: Family, settings: dict[s
         )
 
 
-@pytest.mark.slow
 def test_progress_ends_at_one(family: Family, settings: dict[str, Any]) -> None:
     seen: list[float] = []
     family.fit(

@@ -13,7 +13,7 @@ import pytest
 from . import replays
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-MINUTES = 1300
+MINUTES = 1000
 #: So generous that models follow each other: what is tested is the record, not the test.
 MORE = """
 [training]

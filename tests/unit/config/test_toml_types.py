@@ -112,6 +112,7 @@ def test_the_environment_and_the_command_line_are_text_and_parsed() -> None:
         load(None, {"TIDECAST_TRAINING__FORECAST_HORIZONS": "[true]"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ['"zz"', "1", "1.5", "true", "[]", "[1]", '["a", 2]', "{}"])
 def test_no_message_is_the_validators_own(tmp_path: Path, value: str) -> None:
     path = tmp_path / "my.toml"

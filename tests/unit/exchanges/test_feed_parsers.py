@@ -145,6 +145,7 @@ def _with(message: dict, value: object, place: int) -> dict:
     return message
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(VALUES, max_size=7) | VALUES, max_size=5))
 def test_whatever_rows_the_history_holds_only_possible_candles_come_out(rows):

@@ -148,7 +148,7 @@ def test_an_indicator_of_the_library_that_looks_back_only_is_let_through(name: s
 
 @pytest.mark.slow
 def test_of_the_whole_library_only_those_that_look_ahead_are_refused() -> None:
-    market = proving_market(1_000, SYMBOLS[:3])
+    market = proving_market(800, SYMBOLS[:2])
     verdicts = [each for name in known_names() for each in check(user_indicator(name), market, cuts=5)]
     refused = {each.feature for each in verdicts if each.reason is Reason.CHANGES_PAST}
 
