@@ -84,7 +84,7 @@ def evaluate(
     check_html_file(html)
     found, told, settings = evaluated(
         path,
-        horizons=_whole_numbers(horizons, "--horizons", least=1),
+        horizons=horizons_named(horizons),
         families=families_named(families),
         folds=folds,
         seeds=_whole_numbers(seeds, "--seeds", least=0),
@@ -143,6 +143,11 @@ def evaluated(
 
 
 # --- what was asked for ---
+
+
+def horizons_named(text: str | None) -> tuple[int, ...]:
+    """Read minutes ahead off the command line; none if nothing was said."""
+    return _whole_numbers(text, "--horizons", least=1)
 
 
 def _whole_numbers(text: str | None, option: str, *, least: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.answer import give_json, say
-from cli.evaluate import evaluated, families_named
+from cli.evaluate import evaluated, families_named, horizons_named
 from cli.folder import ConfigOption, JsonOption
 from cli.report_page import check_page, put_into, table
 from cli.report_recorded import RecordingsArgument
@@ -25,6 +25,10 @@ def results(
         str | None,
         typer.Option("--families", help="Model families, such as xgboost,ensemble; see `evaluate`."),
     ] = None,
+    horizons: Annotated[
+        str | None,
+        typer.Option("--horizons", help="Minutes ahead, such as 60,240; by default those trained."),
+    ] = None,
     into: Annotated[
         Path | None,
         typer.Option("--into", help="Put the tables into this page, such as docs/results.md."),
@@ -34,11 +38,12 @@ def results(
 ) -> None:
     """Evaluate one recording after the other, and lay the scores side by side."""
     check_page(into, BEGIN)
-    names = families_named(families)
-    told = {
-        path.resolve().name: evaluated(path, families=names, config=config, as_json=as_json)[1]
-        for path in paths
-    }
+    names, ahead = families_named(families), horizons_named(horizons)
+    told = {}
+    for path in paths:
+        _, told[path.resolve().name], _ = evaluated(
+            path, horizons=ahead, families=names, config=config, as_json=as_json
+        )
     if into is not None:
         put_into(into, as_markdown(told), begin=BEGIN, end=END)
     if as_json:
