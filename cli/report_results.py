@@ -69,8 +69,8 @@ def _recording(name: str, told: Mapping[str, Any]) -> str:
         [
             f"### {name}",
             f"{told['span']['from']} to {told['span']['to']}; {told['verdict']}. {told['trials']} trials,"
-            f" deflated Sharpe {_number(told['deflated_sharpe'], 3)}, probability of overfitting"
-            f" {_number(told['pbo'], 2)}; {told['seconds']:,.0f} s.",
+            f" deflated Sharpe {_number(told['deflated_sharpe'], 3) or '-'}, probability of overfitting"
+            f" {_number(told['pbo'], 2) or '-'}; {told['seconds']:,.0f} s.",
             table(
                 [
                     "family",
