@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cli import report_results
 from exchanges.generator import GeneratedMarket
 from schemas.frames import MINUTE_MS
 
@@ -281,3 +282,29 @@ def test_a_stop_in_the_middle_leaves_no_process_and_no_file(
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in found)
     # a library may keep a mark of its own
     assert list(tmp_path.glob("tidecast-*")) == []
+
+
+def test_results_lays_the_horizons_that_were_asked_for_into_the_page(
+    recording: Path, config: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "results.md"
+    page.write_text(f"# Before\n\n{report_results.BEGIN}\nwhat was there\n{report_results.END}\n\nAfter.\n")
+    words = ("report", "results", recording, "--families", "last_value", "--horizons", "5,30")
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *map(str, words), "--into", page, "--config", config, "--json"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["recordings"][recording.name]["families"]["last_value"]["horizons"]
+    assert list(told) == ["5", "30"]
+    text = page.read_text()
+    assert text.startswith("# Before\n")
+    assert text.endswith("After.\n")
+    assert "what was there" not in text
+    for horizon, each in told.items():
+        assert f"| last_value | {horizon} | {each['n']:,} | 0.00 | 0.5000" in text
