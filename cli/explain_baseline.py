@@ -9,14 +9,12 @@ from typing import Any
 import asyncpg
 
 from config.ml_config import Settings
+from db.repositories import serving_history
 from domain.partitioning import partition_of
 from pipeline.drift_rows import ALL_SYMBOLS
 from pipeline.drift_stage import LAG_MINUTES
 from runtime.drift_wiring import label_of
 from training.settings import joint_types
-
-#: As long as the column that names what was checked.
-_SUBJECT_LENGTH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,15 +112,8 @@ async def _in_production(
     connection: asyncpg.Connection, settings: Settings, place: Place
 ) -> list[asyncpg.Record]:
     """Read what was in production then, what is asked first before the others."""
-    found = await connection.fetch(
-        """
-        SELECT symbol, family, model_version, effective_from, effective_until, reason FROM "modelTimeline"
-        WHERE forecast_horizon = $1 AND symbol = ANY($2) AND effective_from <= $3 AND effective_until > $3
-          AND model_version <> 'last_value'
-        """,
-        place.horizon_minutes,
-        place.scopes(),
-        place.made_at,
+    found = await serving_history.in_production(
+        connection, symbols=place.scopes(), horizon_minutes=place.horizon_minutes, at=place.made_at
     )
     ranks = settings.training.installed_model_types
     return sorted(
@@ -141,18 +132,13 @@ async def _first_drift(
 ) -> dict[str, Any] | None:
     """Read the check by which a version was first called drifted, if that was known by then."""
     partition = partition_of(place.symbol, settings.pipeline.partitions)
-    row = await connection.fetchrow(
-        """
-        SELECT at, symbol, kind, statistic, value, threshold, reaction FROM "driftChecks"
-        WHERE drifted AND kind IN ('error', 'brier') AND subject = $1 AND forecast_horizon = $2
-          AND symbol = ANY($3) AND at < $4
-        ORDER BY at, kind DESC LIMIT 1
-        """,
-        version[:_SUBJECT_LENGTH],
-        place.horizon_minutes,
-        [place.symbol, label_of(settings, partition)],
+    row = await serving_history.first_drift(
+        connection,
+        model_version=version,
+        symbols=[place.symbol, label_of(settings, partition)],
+        horizon_minutes=place.horizon_minutes,
         # A block is judged so many minutes after its end, with the candle that begins then.
-        place.made_at - timedelta(minutes=LAG_MINUTES),
+        before=place.made_at - timedelta(minutes=LAG_MINUTES),
     )
     return None if row is None else dict(row)
 
@@ -160,30 +146,21 @@ async def _first_drift(
 async def _of_family(
     connection: asyncpg.Connection, settings: Settings, place: Place, family: str
 ) -> dict[str, Any]:
-    batch = await connection.fetchrow(
-        """
-        SELECT created_at AS trained_at, model_version, promoted, promotion_reason AS why
-        FROM "mlTrainingBatches"
-        WHERE forecast_horizon = $1 AND symbol = ANY($2) AND model_type = $3 AND created_at <= $4
-        ORDER BY created_at DESC, symbol = 'ALL' LIMIT 1
-        """,
-        place.horizon_minutes,
-        place.scopes(),
-        family,
-        place.made_at,
+    batch = await serving_history.last_training(
+        connection,
+        family=family,
+        symbols=place.scopes(),
+        horizon_minutes=place.horizon_minutes,
+        at=place.made_at,
     )
     if batch is None:
         return {"why": await _untrained(connection, settings, place, family)}
-    term = await connection.fetchrow(
-        """
-        SELECT model_version, effective_from, reason FROM "modelTimeline"
-        WHERE forecast_horizon = $1 AND symbol = ANY($2) AND family = $3 AND effective_until > $4
-        ORDER BY effective_from LIMIT 1
-        """,
-        place.horizon_minutes,
-        place.scopes(),
-        family,
-        place.made_at,
+    term = await serving_history.next_term(
+        connection,
+        family=family,
+        symbols=place.scopes(),
+        horizon_minutes=place.horizon_minutes,
+        at=place.made_at,
     )
     told = dict(batch)
     if term is not None and term["effective_from"] > place.made_at and batch["promoted"]:
@@ -203,17 +180,12 @@ async def _untrained(connection: asyncpg.Connection, settings: Settings, place: 
     training = settings.training
     longest = max(training.forecast_horizons)
     joint = family in joint_types(settings)
-    failed = await connection.fetchval(
-        """
-        SELECT error_msg FROM ml_jobs
-        WHERE job_type = 'TRAIN' AND status = 'FAILED' AND train_model_type = $1 AND symbol = ANY($2)
-          AND forecast_horizon = $3 AND train_at < $4
-        ORDER BY train_at DESC LIMIT 1
-        """,
-        family,
-        place.scopes(),
-        longest if joint else place.horizon_minutes,
-        place.made_at,
+    failed = await serving_history.last_failure(
+        connection,
+        family=family,
+        symbols=place.scopes(),
+        horizon_minutes=longest if joint else place.horizon_minutes,
+        at=place.made_at,
     )
     if failed is not None:
         return f"its training failed: {failed}"
