@@ -196,15 +196,15 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
     checkpoints: FileCheckpoints | TuningCheckpoints | None = file
     start = _start(request, parts)
     settings = kept_settings(request, family) if start is not None else request.settings
-    tuning, tuned_share = None, 0.0
+    tuning, tuned_to = None, 0.05
     if start is None and is_due(request, family):
         checkpoints = TuningCheckpoints(file) if file is not None else None
-        tuned_share = request.tuning_trials / (request.tuning_trials + 1)
+        tuned_to += 0.85 * request.tuning_trials / (request.tuning_trials + 1)
         tuning = tune(
             request,
             family,
             parts.learn,
-            progress=_part_of(progress, 0.05, 0.05 + 0.85 * tuned_share),
+            progress=_part_of(progress, 0.05, tuned_to),
             cancelled=cancelled,
             checkpoints=checkpoints,
         )
@@ -215,7 +215,7 @@ def fit(request: FitRequest, *, progress: Progress, cancelled: Cancelled) -> Fit
             validation=parts.stop,
             settings=settings,
             seed=request.seed,
-            progress=_part_of(progress, 0.05 + 0.85 * tuned_share, 0.9),
+            progress=_part_of(progress, tuned_to, 0.9),
             cancelled=cancelled,
             checkpoints=checkpoints,
             start_from=start,

@@ -203,21 +203,18 @@ def _pooled(parts: Sequence[_Rows]) -> _Rows:
 
 
 def _difference(rows: _Rows, horizon: int, seed: int) -> Interval:
-    return _percent(
-        ratio_interval(
-            numerator=rows.against - rows.model,
-            denominator=rows.reference,
-            open_time_ms=rows.open_time_ms,
-            horizon_minutes=horizon,
-            seed=seed,
-        )
-    )
+    return _share(rows.against - rows.model, rows, horizon, seed)
 
 
 def _skill(rows: _Rows, horizon: int, seed: int) -> Interval:
+    return _share(rows.reference - rows.model, rows, horizon, seed)
+
+
+def _share(less: Float64, rows: _Rows, horizon: int, seed: int) -> Interval:
+    """Give how much less the squared error is, in percent of the reference."""
     return _percent(
         ratio_interval(
-            numerator=rows.reference - rows.model,
+            numerator=less,
             denominator=rows.reference,
             open_time_ms=rows.open_time_ms,
             horizon_minutes=horizon,
