@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -101,7 +101,7 @@ def rollback(
         give_json({"rolled_back": done})
         return
     for each in done:
-        say(f"{each['from']} is rolled back; {each['to']} serves from {each['effective_from']} on")
+        say(_told(each))
 
 
 async def _roll_back(url: str, store: ArtifactStore, asked: Asked, reason: str) -> list[dict[str, Any]]:
@@ -208,9 +208,9 @@ async def _one(
         target = None if to == BASELINE else to
         await _check(connection, store, target)
     if target == term.model_version:
-        raise RollbackError(f"{target or 'no model'} serves {_described(term)} already")
+        raise RollbackError(f"{target or 'no model'} is in production for {_described(term)} already")
     try:
-        start_ms = await terms.roll_back(
+        done = await terms.roll_back(
             connection, term, to=target, from_ms=begin_ms, reason=reason, decided_by=_who()
         )
     except terms.StaleTermError as error:
@@ -219,12 +219,20 @@ async def _one(
         "symbol": term.key.symbol,
         "horizon": term.key.forecast_horizon,
         "family": term.key.model_type,
-        "from": term.model_version or BASELINE,
+        "from": done.ended[0] if done.ended else BASELINE,
         "to": target or BASELINE,
-        "effective_from": moment(start_ms).isoformat(),
+        "effective_from": moment(done.from_ms).isoformat(),
+        "never_served": list(done.never_served),
         "by": _who(),
         "reason": reason,
     }
+
+
+def _told(done: Mapping[str, Any]) -> str:
+    """Say what was done, and what was about to begin and does not."""
+    said = f"{done['from']} is rolled back; {done['to']} serves from {done['effective_from']} on"
+    others = [version for version in done["never_served"] if version != done["from"]]
+    return f"{said}; {' and '.join(others)}, which was about to begin, does not" if others else said
 
 
 async def _predecessor(

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from artifacts.store import ArtifactStore
-from db.repositories import challenges, comparisons, jobs, models
+from db.repositories import challenges, comparisons, jobs, models, terms
 from db.repositories.challenges import Challenge
 from db.repositories.models import Model
 from db.repositories.terms import Key
@@ -247,7 +247,7 @@ async def _record(connection: asyncpg.Connection, each: Decided, effective_ms: i
     )
     if decision.promote:
         await models.promote(
-            connection, model.id, effective_ms, reason=decision.reason, decided_by="comparison"
+            connection, model.id, effective_ms, reason=decision.reason, decided_by=terms.COMPARISON
         )
     if each.incumbent is None or each.compared is None or not each.compared.error.rows:
         return None

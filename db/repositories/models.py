@@ -151,12 +151,12 @@ async def promote(
     effective_from_ms: int,
     *,
     reason: str = "promoted",
-    decided_by: str = "training",
+    decided_by: str = terms.TRAINING,
 ) -> None:
     """Put a model into production from an event time on; what it replaces serves until then.
 
     In the caller's transaction. A model that never came to serve, because its successor begins no later, is
-    superseded at its own beginning.
+    superseded at its own beginning; after a rollback by hand it serves a minute later, see `terms.begin`.
     """
     model = await by_id(connection, model_id)
     await terms.begin(

@@ -8,12 +8,15 @@ of each model its last term, for those who look only there.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
 from db.repositories.checkpoints import milliseconds, moment
 
+#: Who decides terms by itself; everybody else is a person.
+TRAINING, COMPARISON = "training", "comparison"
 #: Names the lock under which terms change; any number that nothing else in the database takes.
 _LOCK = 7_414_508
 
@@ -57,6 +60,25 @@ class Term:
     decided_by: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """What a rollback did.
+
+    Attributes
+    ----------
+    from_ms
+        Event time from which on it counts.
+    ended
+        Versions that serve no more from then on, in the order of their terms.
+    never_served
+        Those of them that were about to begin.
+    """
+
+    from_ms: int
+    ended: tuple[str, ...]
+    never_served: tuple[str, ...]
+
+
 async def begin(
     connection: asyncpg.Connection,
     key: Key,
@@ -68,17 +90,23 @@ async def begin(
 ) -> int:
     """Begin a term, in the caller's transaction; returns from when on it counts.
 
-    The one before ends then. One that had not begun yet never counts, and the new one begins at its time.
+    The one before ends then. One that had not begun yet never counts, and the new one begins at its time. But
+    what a person decided counts for a minute at least before training or comparison replace it: the record
+    would not show it otherwise.
     """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
     before = await connection.fetchrow(
         """
-        UPDATE model_terms SET superseded_at = GREATEST(effective_from, $4)
+        UPDATE model_terms
+        SET superseded_at = GREATEST($4, effective_from
+            + CASE WHEN $5 = ANY($6) AND decided_by <> ALL($6) THEN interval '1 minute' ELSE interval '0' END)
         WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND superseded_at IS NULL
         RETURNING number, superseded_at
         """,
         *_values(key),
         moment(from_ms),
+        decided_by,
+        [TRAINING, COMPARISON],
     )
     start = moment(from_ms) if before is None else before["superseded_at"]
     await connection.execute(
@@ -101,17 +129,22 @@ async def begin(
 async def postpone(connection: asyncpg.Connection, key: Key, number: int, from_ms: int) -> None:
     """Move the beginning of a term, because it was known later than planned; those behind it move with it.
 
-    The one before counts until the new time.
+    What served before counts until the new time; what never counted before it does not begin to.
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute(
             """
+            WITH moved AS (
+                SELECT effective_from AS start FROM model_terms
+                WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND number = $4)
             UPDATE model_terms
-            SET effective_from = CASE WHEN number < $4 THEN effective_from
+            SET effective_from = CASE WHEN effective_from < start THEN effective_from
                                       ELSE GREATEST(effective_from, $5) END,
                 superseded_at = CASE WHEN superseded_at IS NULL THEN NULL ELSE GREATEST(superseded_at, $5) END
-            WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND number >= $4 - 1
+            FROM moved
+            WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3
+              AND (number >= $4 OR superseded_at = start)
             """,
             *_values(key),
             number,
@@ -142,10 +175,10 @@ async def of_key(connection: asyncpg.Connection, key: Key) -> list[Term]:
 
 async def roll_back(
     connection: asyncpg.Connection, term: Term, *, to: str | None, from_ms: int, reason: str, decided_by: str
-) -> int:
-    """End the last term of a key by hand, in the caller's transaction; returns from when on.
+) -> RolledBack:
+    """End what a key has in production by hand, in the caller's transaction.
 
-    The model that it was of is not promoted again by itself.
+    What was about to begin never does. The models that it ends are not promoted again by themselves.
 
     Parameters
     ----------
@@ -164,17 +197,48 @@ async def roll_back(
     if to == term.model_version:
         raise ValueError(f"{to or 'no model'} serves already")
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-    if (await of_key(connection, term.key))[-1].number != term.number:
+    every = await of_key(connection, term.key)
+    if every[-1].number != term.number:
         raise StaleTermError(f"{term.name} is not in production any more")
+    to_come = [each for each in every if each.effective_from_ms > from_ms]
+    until_then = [each for each in every if each not in to_come and _counts_at(each, from_ms)]
+    await _call_off(connection, term.key, from_ms)
     start_ms = await begin(
         connection, term.key, model_version=to, from_ms=from_ms, reason=reason, decided_by=decided_by
     )
+    ended = _versions([*until_then, *to_come], without=to)
     await connection.execute(
-        "UPDATE ml_models SET rolled_back_at = $2, updated_at = now() WHERE model_version = $1",
-        term.model_version,
+        "UPDATE ml_models SET rolled_back_at = $2, updated_at = now() WHERE model_version = ANY($1)",
+        list(ended),
         moment(start_ms),
     )
-    return start_ms
+    return RolledBack(from_ms=start_ms, ended=ended, never_served=_versions(to_come, without=to))
+
+
+def _counts_at(term: Term, event_time_ms: int) -> bool:
+    if term.effective_from_ms > event_time_ms:
+        return False
+    return term.superseded_at_ms is None or term.superseded_at_ms > event_time_ms
+
+
+def _versions(found: Sequence[Term], *, without: str | None) -> tuple[str, ...]:
+    named = [term.model_version for term in found if term.model_version not in (None, without)]
+    return tuple(dict.fromkeys(version for version in named if version is not None))
+
+
+async def _call_off(connection: asyncpg.Connection, key: Key, from_ms: int) -> None:
+    """Let what begins behind an event time end as it begins."""
+    await connection.execute(
+        """
+        UPDATE model_terms
+        SET effective_from = LEAST(effective_from, $4),
+            superseded_at = CASE WHEN superseded_at IS NULL THEN NULL ELSE LEAST(superseded_at, $4) END
+        WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3
+          AND (effective_from > $4 OR superseded_at > $4)
+        """,
+        *_values(key),
+        moment(from_ms),
+    )
 
 
 def _values(key: Key) -> tuple[str, int, str]:
