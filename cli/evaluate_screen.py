@@ -12,9 +12,12 @@ def show(told: dict[str, Any]) -> None:
     """Show scores, money and trainings on a terminal."""
     say(f"Walk-forward from {told['span']['from']} to {told['span']['to']}: {told['verdict']}")
     _scores(told)
-    _money(told)
-    if remark := few_days(told):
-        say(remark)
+    if _traded(told):
+        _money(told)
+        if remark := few_days(told):
+            say(remark)
+    else:
+        say(f"no model traded; holding earned {told['buy_and_hold']['total_return_pct']:.2f} %")
     promoted = sum(each["promoted"] for each in told["trainings"])
     say(
         f"{len(told['trainings'])} models trained, {promoted} promoted; {told['trials']} trials, deflated"
@@ -65,6 +68,17 @@ def _scores(told: dict[str, Any]) -> None:
     )
 
 
+def _traded(told: dict[str, Any]) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """List family, way, minutes ahead and money of all that traded."""
+    return [
+        (family, way, horizon, each)
+        for family, all_of_it in told["families"].items()
+        for way in ("served", "always")
+        for horizon, each in all_of_it[way]["pnl_by_horizon"].items()
+        if each["trades"]
+    ]
+
+
 def _money(told: dict[str, Any]) -> None:
     show_table(
         [
@@ -96,10 +110,7 @@ def _money(told: dict[str, Any]) -> None:
                 _number(each["coin_flip_p"], 3),
                 _number(each["deflated_sharpe"], 3),
             )
-            for family, all_of_it in told["families"].items()
-            for way in ("served", "always")
-            for horizon, each in all_of_it[way]["pnl_by_horizon"].items()
-            if each["trades"]
+            for family, way, horizon, each in _traded(told)
         ],
         title="trades after fees and slippage;"
         f" holding earned {told['buy_and_hold']['total_return_pct']:.2f} %",

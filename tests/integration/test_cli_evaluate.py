@@ -22,6 +22,8 @@ from cli import report_results
 from exchanges.generator import GeneratedMarket
 from schemas.frames import MINUTE_MS
 
+from . import browser
+
 ROOT = Path(__file__).parents[2]
 START_MS = 1_700_000_040_000 // MINUTE_MS * MINUTE_MS
 SETTINGS = (
@@ -74,17 +76,25 @@ def evaluate(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
-def test_the_answer_has_the_promised_shape_and_the_page_needs_nothing_else(
-    recording: Path, config: Path, tmp_path: Path
-) -> None:
-    page = tmp_path / "report.html"
+@pytest.fixture(scope="module")
+def answered(
+    recording: Path, config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path]:
+    """An answer and its page."""
+    page: Path = tmp_path_factory.mktemp("page") / "report.html"
     done = evaluate(
         recording, "--config", config, "--horizons", "5,15", "--families", "xgboost,last_value",
         "--seeds", "1,2", "--html", page, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    return json.loads(done.stdout), page
+
+
+@pytest.mark.slow
+def test_the_answer_has_the_promised_shape_and_the_page_needs_nothing_else(
+    answered: tuple[dict[str, Any], Path],
+) -> None:
+    answer, page = answered
     assert set(answer["families"]) == {"xgboost", "last_value"}
     for family in answer["families"].values():
         assert set(family["horizons"]) == {"5", "15"}
@@ -109,7 +119,38 @@ def test_the_answer_has_the_promised_shape_and_the_page_needs_nothing_else(
     assert "://" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "<script" not in text
     assert all(title in text for title in ("Equity", "Drawdown", "Do the intervals hold?", "By regime"))
-    assert list(tmp_path.iterdir()) == [page]
+    assert list(page.parent.iterdir()) == [page]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium here: install Debian's chromium")
+@pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
+def test_a_browser_shows_the_whole_page_and_asks_for_nothing_else(
+    answered: tuple[dict[str, Any], Path], tmp_path: Path, width: int
+) -> None:
+    answer, page = answered
+    seen = browser.see(page, width=width, profile=tmp_path / "profile")
+    assert seen.width <= width, "it scrolls sideways"
+    assert seen.pictures >= 8
+    assert (seen.empty, seen.cut) == (0, [])
+    assert not {"nan", "NaN", "None", "undefined"} & set(seen.text.split())
+    assert answer["verdict"] in seen.text.lower()
+    assert set(seen.asked) <= {"/measure.html", "/report.html", "/favicon.ico"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium here: install Debian's chromium")
+def test_a_browser_would_notice_what_is_wrong_with_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text(
+        '<!doctype html><img src="/more.png"><div style="width:3000px">nan</div>'
+        '<svg width="100" height="20"><text x="80" y="15">too far out</text></svg><svg></svg>'
+    )
+    seen = browser.see(page, width=390, profile=tmp_path / "profile")
+    assert seen.width >= 3000
+    assert (seen.pictures, seen.empty, seen.cut) == (2, 1, ["too far out"])
+    assert "nan" in seen.text.split()
+    assert "/more.png" in seen.asked
 
 
 @pytest.mark.slow
