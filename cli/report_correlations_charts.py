@@ -20,7 +20,7 @@ svg .bounds { fill: var(--faint); opacity: 0.22; } .swatch.band { background: va
 svg .lag { stroke-width: 3; } svg .lag.s1 { stroke: var(--s1); } svg .lag.s5 { stroke: var(--s5); }
 """
 _WIDTH, _HEIGHT = 320, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 8, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 22, 8, 34
 
 
 def heat_map(view: View) -> str:

@@ -22,6 +22,8 @@ from cli.report_page import put_into
 from config.errors import ConfigurationError
 from runtime.directory import Directory
 
+from . import browser
+
 MINUTES = 3000
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "HBARUSDT")
 
@@ -107,6 +109,22 @@ def test_the_page_stands_alone_and_its_pictures_are_whole(recording: Path, tmp_p
         ElementTree.fromstring(picture)
     assert "nan" not in "".join(pictures)
     assert list(tmp_path.iterdir()) == [page]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium here: install Debian's chromium")
+@pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
+def test_a_browser_shows_every_word_of_the_page(recording: Path, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "report.html"
+    # so short a market has enough returns of 20 minutes at most, whose lags reach 600 minutes
+    answer("correlations", recording, "--timeframes", "1,20", "--html", page)
+    seen = browser.see(page, width=width, profile=tmp_path / "profile")
+    assert seen.width <= width, "it scrolls sideways"
+    assert (seen.empty, seen.cut) == (0, [])
+    assert "+600" in page.read_text()
+    assert "BTCUSDT leads HBARUSDT by 2 minutes" in seen.text
+    assert not {"nan", "NaN", "None", "undefined"} & set(seen.text.split())
+    assert set(seen.asked) <= {"/measure.html", "/report.html", "/favicon.ico"}
 
 
 def test_only_the_chosen_symbols_and_minutes_are_looked_at(recording: Path) -> None:

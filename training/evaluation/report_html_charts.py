@@ -17,7 +17,7 @@ from schemas.frames import Float64
 
 WIDTH = 560
 #: Room for the labels of the axes, and above.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 14, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 14, 40
 #: A line of more points than this shows no more.
 MOST_POINTS = 700
 
