@@ -194,12 +194,16 @@ class CompareHandler:
     async def _written(
         self, job: jobs.Job, key: Key, at_ms: int, before: Incumbent, decided: Sequence[Decided]
     ) -> bool:
-        """Write all of it, unless something else was put into production meanwhile."""
+        """Write all of it, unless something else went into production meanwhile, or into shadow."""
         effective_ms = at_ms + self._plan.activation_delay_minutes * MINUTE_MS
         async with self._pool.acquire() as connection, connection.transaction():
-            await jobs.heartbeat(connection, job, progress=_WRITING)
+            if not await jobs.heartbeat(connection, job, progress=_WRITING):
+                raise jobs.LostJobError(f"job {job.id} was cancelled")
             now = await models.in_production(connection, key.symbol, key.forecast_horizon, key.model_type)
             if (now and now.model_version) != (before.model and before.model.model_version):
+                return False
+            left = await challenges.running(connection, key, until_ms=at_ms)
+            if {each.model.id for each in left} != {each.challenge.model.id for each in decided}:
                 return False
             number = None
             for each in decided:

@@ -36,7 +36,8 @@ async def begin(
 ) -> None:
     """Let a registered model challenge, and ask for the comparison that ends it, in the caller's transaction.
 
-    The very same model challenges once.
+    The very same model challenges once. A comparison of the same time that has ended is begun again, because
+    it has not seen this one.
     """
     status = await connection.execute(
         """
@@ -53,13 +54,17 @@ async def begin(
     )
     if status == "INSERT 0 0":
         return
-    # Two shadows may end together: the one comparison then decides both.
+    # Two shadows may end together: the one comparison then decides both. Its row is locked in any case, so
+    # it cannot end meanwhile without this challenge.
     await connection.execute(
         """
         INSERT INTO ml_jobs (job_type, priority, created_at, symbol, forecast_horizon, train_model_type,
                              train_at, compare_model_b_id, compare_start, compare_end)
         VALUES ('COMPARE', $1, $2, $3, $4, $5, $2, $6, $7, $2)
-        ON CONFLICT (job_type, symbol, forecast_horizon, train_model_type, train_at) DO NOTHING
+        ON CONFLICT (job_type, symbol, forecast_horizon, train_model_type, train_at) DO UPDATE
+        SET status = 'PENDING', attempts = 0, worker_id = NULL, started_at = NULL, completed_at = NULL,
+            error_msg = NULL
+        WHERE ml_jobs.status NOT IN ('PENDING', 'RUNNING')
         """,
         priority,
         moment(until_ms),
@@ -158,6 +163,40 @@ async def decide(
         reason,
         dict(evidence),
     )
+
+
+async def refuse_abandoned(connection: asyncpg.Connection) -> list[str]:
+    """Refuse every challenge whose comparison has ended without deciding it, and name the models.
+
+    In the transaction in which a comparison ends badly: a challenge is undecided only as long as there is a
+    comparison that will decide it.
+    """
+    rows = await connection.fetch(
+        """
+        WITH abandoned AS (
+            SELECT challenge.model_version,
+                   CASE job.status WHEN 'FAILED' THEN 'its comparison failed: ' || COALESCE(job.error_msg, '?')
+                                   WHEN 'CANCELLED' THEN 'its comparison was cancelled'
+                                   ELSE 'its comparison is lost' END AS reason
+            FROM model_challenges AS challenge LEFT JOIN ml_jobs AS job
+              ON job.job_type = 'COMPARE' AND job.train_at = challenge.challenger_until
+             AND job.symbol = challenge.symbol AND job.forecast_horizon = challenge.forecast_horizon
+             AND job.train_model_type = challenge.model_type
+            WHERE challenge.outcome = 'RUNNING' AND COALESCE(job.status, '') NOT IN ('PENDING', 'RUNNING')
+            ORDER BY challenge.model_version FOR UPDATE OF challenge
+        ), refused AS (
+            UPDATE model_challenges AS challenge SET outcome = 'REFUSED', reason = abandoned.reason
+            FROM abandoned WHERE challenge.model_version = abandoned.model_version
+            RETURNING challenge.model_version, challenge.reason
+        ), told AS (
+            UPDATE "mlTrainingBatches" AS batch
+            SET promotion_reason = promotion_reason || '; ' || refused.reason
+            FROM refused WHERE batch.model_version = refused.model_version
+        )
+        SELECT model_version FROM refused ORDER BY model_version
+        """
+    )
+    return [row["model_version"] for row in rows]
 
 
 async def _challenge(connection: asyncpg.Connection, row: asyncpg.Record) -> Challenge:

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from db.repositories import challenges
 from db.repositories.checkpoints import milliseconds, moment
 
 #: A job that took so many processes with it is given up.
@@ -205,24 +206,26 @@ async def finish(
 
 
 async def fail(connection: asyncpg.Connection, job: Job, error: str, *, model_id: int | None = None) -> None:
-    """End a job badly.
+    """End a job badly; what a comparison leaves undecided is refused with it.
 
     Raises
     ------
     LostJobError
         If it is no longer ours.
     """
-    status = await connection.execute(
-        """
-        UPDATE ml_jobs SET status = 'FAILED', completed_at = now(), error_msg = $3, result_model_id = $4
-        WHERE id = $1 AND worker_id = $2 AND status = 'RUNNING'
-        """,
-        job.id,
-        job.worker_id,
-        error,
-        model_id,
-    )
-    _still_ours(job, status)
+    async with connection.transaction():
+        status = await connection.execute(
+            """
+            UPDATE ml_jobs SET status = 'FAILED', completed_at = now(), error_msg = $3, result_model_id = $4
+            WHERE id = $1 AND worker_id = $2 AND status = 'RUNNING'
+            """,
+            job.id,
+            job.worker_id,
+            error,
+            model_id,
+        )
+        _still_ours(job, status)
+        await challenges.refuse_abandoned(connection)
 
 
 def _still_ours(job: Job, status: str) -> None:
@@ -235,20 +238,22 @@ async def requeue_lost(
 ) -> list[int]:
     """Put running jobs whose worker is not among the living back into the queue; returns their ids.
 
-    One that has been tried too often fails instead.
+    One that has been tried too often fails instead; what a comparison leaves undecided is refused with it.
     """
-    rows = await connection.fetch(
-        """
-        UPDATE ml_jobs
-        SET status = CASE WHEN attempts < $2 THEN 'PENDING' ELSE 'FAILED' END,
-            completed_at = CASE WHEN attempts < $2 THEN NULL ELSE now() END,
-            error_msg = 'its process ended after ' || attempts || ' starts', worker_id = NULL
-        WHERE status = 'RUNNING' AND worker_id <> ALL($1::varchar[])
-        RETURNING id
-        """,
-        list(alive),
-        most_attempts,
-    )
+    async with connection.transaction():
+        rows = await connection.fetch(
+            """
+            UPDATE ml_jobs
+            SET status = CASE WHEN attempts < $2 THEN 'PENDING' ELSE 'FAILED' END,
+                completed_at = CASE WHEN attempts < $2 THEN NULL ELSE now() END,
+                error_msg = 'its process ended after ' || attempts || ' starts', worker_id = NULL
+            WHERE status = 'RUNNING' AND worker_id <> ALL($1::varchar[])
+            RETURNING id
+            """,
+            list(alive),
+            most_attempts,
+        )
+        await challenges.refuse_abandoned(connection)
     return sorted(row["id"] for row in rows)
 
 
@@ -281,12 +286,17 @@ async def unfinished(connection: asyncpg.Connection, *, reached_ms: int) -> int:
 
 
 async def cancel(connection: asyncpg.Connection, number: int) -> bool:
-    """Cancel a job that has not ended; its worker notices at its next heartbeat."""
-    status: str = await connection.execute(
-        """
-        UPDATE ml_jobs SET status = 'CANCELLED', completed_at = now()
-        WHERE id = $1 AND status IN ('PENDING', 'RUNNING')
-        """,
-        number,
-    )
+    """Cancel a job that has not ended; its worker notices at its next heartbeat.
+
+    What a cancelled comparison leaves undecided is refused with it.
+    """
+    async with connection.transaction():
+        status: str = await connection.execute(
+            """
+            UPDATE ml_jobs SET status = 'CANCELLED', completed_at = now()
+            WHERE id = $1 AND status IN ('PENDING', 'RUNNING')
+            """,
+            number,
+        )
+        await challenges.refuse_abandoned(connection)
     return status == "UPDATE 1"

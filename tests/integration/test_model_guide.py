@@ -364,6 +364,21 @@ async def test_in_a_replay_a_batch_ends_where_a_comparison_may_change_the_model(
     assert await guide.allow(stand.connection, batch(101, 102)) == 2
 
 
+async def test_a_comparison_that_failed_is_waited_for_no_longer_and_its_shadow_runs_to_its_end(
+    stand: Stand,
+) -> None:
+    await stand.trainer(200)
+    await challenge(stand, "m2", 62, 100)
+    guide = stand.guide()
+    assert await guide.allow(stand.connection, batch(101, 102)) == 0
+    await stand.end(job_type="COMPARE", failed=True)
+    assert await guide.allow(stand.connection, batch(101, 102)) == 2
+    assert stand.names == []
+    earlier = stand.guide()
+    await earlier.allow(stand.connection, batch(80))
+    assert [c.version for c in stand.beside] == ["m2"], "the rows of the shadow are the same in every replay"
+
+
 async def test_challengers_are_handed_on_until_their_shadow_ends(stand: Stand) -> None:
     await stand.trainer(200)
     await stand.promote("m1", 40)

@@ -20,7 +20,10 @@ from db.repositories.checkpoints import moment
 from db.repositories.terms import Key
 from schemas.frames import MINUTE_MS
 from training.comparing import CompareHandler, CompareOutcome
+from training.comparison import compare_models
 from training.handler import TrainHandler, TrainOutcome
+from training.queue import TrainingQueue
+from training.registry import MOST_CHALLENGERS
 from training.rows import RowFiles
 from training.settings import TrainingPlan
 
@@ -41,6 +44,10 @@ PLAN = TrainingPlan(
     # wide enough that a model of the same recipe passes for sure
     margin=0.2,
 )
+NEW: dict[str, Any] = {
+    "model_type": "xgboost", "symbol": "ALL", "forecast_horizon": HORIZON, "train_start_ms": FIRST,
+    "train_end_ms": FIRST + 1200 * MINUTE_MS, "rmse": 1.0, "mae": 1.0, "baseline_rmse": 2.0,
+}  # fmt: skip
 KEY = Key(symbol="ALL", forecast_horizon=HORIZON, model_type="xgboost")
 
 
@@ -56,6 +63,24 @@ class Inline:
         return await asyncio.to_thread(function, *args, progress=tell, cancelled=lambda: False)
 
 
+class Broken(Inline):
+    """Computes everything but comparisons."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def run(self, function: Callable[..., Any], *args: Any, progress: Any = None) -> Any:
+        if function is compare_models:
+            raise self._error
+        return await super().run(function, *args, progress=progress)
+
+
+class ProcessDiedError(RuntimeError):
+    """What a pool says of a process that died in the middle of its work."""
+
+    process_died = True
+
+
 class Stand:
     """Handlers over one database and one folder."""
 
@@ -63,9 +88,9 @@ class Stand:
         self.pool = pool
         self.store = ArtifactStore(folder / "models")
         rows = RowFiles(scratch=folder / "rows", postgres_url=url, compute=Inline())
-        shared = {"pool": pool, "compute": Inline(), "store": self.store, "rows": rows, "plan": plan}
-        self.trainer = TrainHandler(**shared, scratch=folder / "unfinished")
-        self.comparer = CompareHandler(**shared)
+        self.shared = {"pool": pool, "compute": Inline(), "store": self.store, "rows": rows, "plan": plan}
+        self.trainer = TrainHandler(**self.shared, scratch=folder / "unfinished")
+        self.comparer = CompareHandler(**self.shared)
 
     async def train(self, at: int, **settings: Any) -> TrainOutcome:
         async with self.pool.acquire() as connection:
@@ -84,6 +109,29 @@ class Stand:
             job = await jobs.claim(connection, "me", ("TRAIN",))
         assert job is not None
         return await self.trainer.run(job, lambda done, text: None)
+
+    async def compare_in_vain(self, error: Exception) -> dict[str, int]:
+        """Let a queue work until a comparison has failed; returns how often what happened."""
+        events: dict[str, int] = {}
+        failed = asyncio.Event()
+
+        def tell(event: str, job: jobs.Job, values: dict[str, Any]) -> None:
+            events[event] = events.get(event, 0) + 1
+            if event == "failed" or job.attempts == jobs.MOST_ATTEMPTS and event == "requeued":
+                failed.set()
+
+        queue = TrainingQueue(
+            pool=self.pool,
+            handler=self.trainer,
+            comparisons=CompareHandler(**self.shared | {"compute": Broken(error)}),
+            max_concurrent=1,
+            on_event=tell,
+        )
+        working = asyncio.create_task(queue.run())
+        await failed.wait()
+        working.cancel()
+        await asyncio.wait([working])
+        return events
 
     async def compare(self) -> CompareOutcome:
         async with self.pool.acquire() as connection:
@@ -266,6 +314,88 @@ async def test_a_shadow_without_candles_promotes_nobody(database: asyncpg.Connec
     (decided,) = (await stand.compare()).decided
     assert not decided.decision.promote
     assert "too few independent outcomes" in decided.decision.reason
+    assert await version_in_production(database) == first
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "reason"),
+    [
+        (ValueError("no such row"), "failed", "ValueError: no such row"),
+        (ProcessDiedError("killed"), "requeued", "its process ended after 20 starts"),
+    ],
+)
+async def test_a_comparison_that_cannot_be_made_refuses_the_challenger_and_leaves_its_place_to_the_next(
+    database: asyncpg.Connection, stand: Stand, error: Exception, told: str, reason: str
+) -> None:
+    first = (await stand.train(1000)).model_versions[HORIZON]
+    second = (await stand.train(1200)).model_versions[HORIZON]
+    assert (await stand.compare_in_vain(error))[told]
+    row = await database.fetchrow("SELECT * FROM model_challenges")
+    assert (row["outcome"], row["reason"]) == ("REFUSED", f"its comparison failed: {reason}")
+    batch = await database.fetchrow('SELECT * FROM "mlTrainingBatches" WHERE model_version = $1', second)
+    assert batch["promotion_reason"].endswith(f"; its comparison failed: {reason}")
+    assert not batch["promoted"]
+    assert await version_in_production(database) == first
+    assert await jobs.unfinished_up_to(database, minute(1505)) == 0
+    for number in range(MOST_CHALLENGERS):
+        outcome = await stand.train(1210 + number)
+        assert outcome.decisions[HORIZON].challenge, outcome.decisions[HORIZON].reason
+    assert not (await stand.train(1230)).decisions[HORIZON].challenge
+
+
+async def test_a_challenger_that_comes_while_others_are_compared_is_decided_with_them(
+    database: asyncpg.Connection, stand: Stand
+) -> None:
+    await stand.train(1000)
+    second = (await stand.train(1200)).model_versions[HORIZON]
+    job = await jobs.claim(database, "me", ("COMPARE",))
+    assert job is not None
+    (challenge,) = await challenges.running(database, KEY)
+    late = models.NewModel(
+        **NEW | {"model_version": "late", "artifact_sha256": challenge.model.artifact_sha256},
+        artifact_path=challenge.model.artifact_path,
+        schema_hash=challenge.model.schema_hash,
+    )
+    comes = True
+
+    class Meanwhile(Inline):
+        async def run(self, function: Callable[..., Any], *args: Any, progress: Any = None) -> Any:
+            nonlocal comes
+            if function is compare_models and comes:
+                comes = False
+                async with database.transaction():
+                    model = await models.by_id(database, await models.register(database, late))
+                    await challenges.begin(
+                        database, model, from_ms=challenge.from_ms, until_ms=challenge.until_ms
+                    )
+            return await super().run(function, *args, progress=progress)
+
+    handler = CompareHandler(**stand.shared | {"compute": Meanwhile()})
+    outcome = await handler.run(job, lambda done, text: None)
+    assert sorted(each.challenge.model.model_version for each in outcome.decided) == sorted([second, "late"])
+    assert await challenges.running(database, KEY) == []
+    assert await jobs.unfinished_up_to(database, minute(1505)) == 0
+
+
+async def test_a_comparison_that_is_cancelled_while_it_runs_decides_nothing_more(
+    database: asyncpg.Connection, stand: Stand
+) -> None:
+    first = (await stand.train(1000)).model_versions[HORIZON]
+    await stand.train(1200)
+    job = await jobs.claim(database, "me", ("COMPARE",))
+    assert job is not None
+
+    class Meanwhile(Inline):
+        async def run(self, function: Callable[..., Any], *args: Any, progress: Any = None) -> Any:
+            if function is compare_models:
+                assert await jobs.cancel(database, job.id)
+            return await super().run(function, *args, progress=progress)
+
+    handler = CompareHandler(**stand.shared | {"compute": Meanwhile()})
+    with pytest.raises(jobs.LostJobError):
+        await handler.run(job, lambda done, text: None)
+    row = await database.fetchrow("SELECT * FROM model_challenges")
+    assert (row["outcome"], row["reason"]) == ("REFUSED", "its comparison was cancelled")
     assert await version_in_production(database) == first
 
 
