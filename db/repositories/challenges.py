@@ -175,7 +175,7 @@ async def refuse_abandoned(connection: asyncpg.Connection) -> list[str]:
         """
         WITH abandoned AS (
             SELECT challenge.model_version,
-                   CASE job.status WHEN 'FAILED' THEN 'its comparison failed: ' || COALESCE(job.error_msg, '?')
+                   CASE job.status WHEN 'FAILED' THEN 'its comparison failed: ' || job.error_msg
                                    WHEN 'CANCELLED' THEN 'its comparison was cancelled'
                                    ELSE 'its comparison is lost' END AS reason
             FROM model_challenges AS challenge LEFT JOIN ml_jobs AS job

@@ -117,7 +117,7 @@ class Stand:
 
         def tell(event: str, job: jobs.Job, values: dict[str, Any]) -> None:
             events[event] = events.get(event, 0) + 1
-            if event == "failed" or job.attempts == jobs.MOST_ATTEMPTS and event == "requeued":
+            if event == "failed" or (job.attempts == jobs.MOST_ATTEMPTS and event == "requeued"):
                 failed.set()
 
         queue = TrainingQueue(
