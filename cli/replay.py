@@ -21,6 +21,7 @@ from cli.folder import ConfigOption, JsonOption, folder_named, settings_for_star
 from cli.recording import chosen_symbols, market_of, recorded_at
 from cli.replay_summary import show_summary, tables_told
 from config.ml_config import Settings
+from db.connect import LOST_ANSWER
 from db.migrate import migrate
 from db.repositories.checkpoints import moment
 from db.repositories.overview import Summary, read_summary
@@ -199,7 +200,7 @@ async def _watch(stack: Stack, stop: asyncio.Event, clock: _Clock) -> Drain:
                 url = plan.settled().market.base_url
                 assert url is not None
                 now = await read_progress(connection, await exchange_state(url), partitions)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except LOST_ANSWER:
                 continue
             told = _told(now, clock)
             bar.update(task, completed=now.share, told=told)
@@ -311,7 +312,7 @@ async def _summary(stack: Stack, stop: asyncio.Event, drained: Drain, clock: _Cl
         try:
             summary, training_s = await _read_tables(plan)
             break
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except LOST_ANSWER:
             await _pause(stop, _LOOK_EVERY_S)
     else:
         raise StoppedEarlyError("stopped before its summary")

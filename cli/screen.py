@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.status import complaints, read_health
+from db.connect import LOST_ANSWER
 from db.repositories.overview import Overview, read_overview
 from runtime.servers import servers_of
 from runtime.stack import Plan, Program, programs
@@ -130,7 +131,7 @@ class Screen:
                 url = servers_of(self._plan.directory, self._plan.settings.servers).postgres_url
                 self._connection = await asyncpg.connect(url, timeout=2, command_timeout=5)
             self._newest = await read_overview(self._connection)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except LOST_ANSWER:
             # The server is restarting; the rows below say so, and the next second tries again.
             return self._newest
         return self._newest

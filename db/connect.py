@@ -16,6 +16,9 @@ APPLICATION = "tidecast"
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 
+#: What may become of a question while its server goes away; the last is what asyncpg says of a session that
+#: was ended in the middle of an answer.
+LOST_ANSWER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 #: Told what is waited for, why, and for how many seconds until the next try.
 OnWait = Callable[[str, BaseException, float], None]
 
@@ -30,12 +33,15 @@ _PASSING = (
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
 )
 
 
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error means that the server is away for now, and no fault of ours."""
-    if isinstance(error, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(error):
+    if isinstance(error, ssl.SSLCertVerificationError | asyncpg.ProtocolError):
+        return False
+    if "rejected SSL upgrade" in str(error):
         return False
     return isinstance(error, _PASSING) or (
         isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)

@@ -14,6 +14,7 @@ import aiohttp
 import asyncpg
 from redis.exceptions import RedisError
 
+from db.connect import LOST_ANSWER
 from db.repositories import backfill, dead_letters
 from db.repositories.dead_letters import DeadLetter
 from exchanges.feed import Feed, FeedSettings, UnknownSymbolError
@@ -103,7 +104,7 @@ class Report:
                 await connection.close(timeout=2)
         except StoppedError:
             return True  # nothing more can be done: the log has the first of each kind
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except LOST_ANSWER:
             return False
         await self._tell(letters)
         return True
@@ -209,10 +210,10 @@ async def serve_requests(worker: Worker, symbols: tuple[str, ...], feed: Feed) -
             await _read_again(worker, connection, feed)
         except StoppedError:
             break
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except LOST_ANSWER as error:
             worker.log.warning("requests to the feed have to wait", action="requests", problem=str(error))
     if connection is not None:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*LOST_ANSWER):
             await connection.close(timeout=1)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from db.connect import connect
+from db.connect import LOST_ANSWER, connect
 from db.repositories import checkpoints, live_gaps
 from db.repositories.live_gaps import LiveModel, ToldVerdict
 from domain.evaluation.live_gap import Verdict, verdicts
@@ -136,7 +136,7 @@ async def watch_gaps(worker: Worker, alerts: AlertObserver) -> None:
                 finally:
                     await connection.close(timeout=1)
             complained = False
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except LOST_ANSWER as error:
             if not complained:
                 what = "holding live scores against the validation has to wait"
                 worker.log.warning(what, action=SUBCATEGORY, problem=str(error))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from db.connect import LOST_ANSWER
 from db.repositories import checkpoints, dead_letters
 from db.repositories.overview import read_overview
 from schemas.frames import MINUTE_MS
@@ -41,10 +42,10 @@ async def watch_lag(worker: Worker) -> None:
                 count = await dead_letters.parked_since(connection, worker.service, _PARKED_S)
                 worker.health.trouble.parked = count
             looks += 1
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except LOST_ANSWER:
             worker.health.lag_s = None
     if connection is not None:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*LOST_ANSWER):
             await connection.close(timeout=1)
 
 

@@ -41,6 +41,7 @@ _PASSING = (
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
 )
 
 Tasks = Mapping[str, Coroutine[Any, Any, None]]

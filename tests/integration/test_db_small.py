@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.connect import connect, place
+from db.connect import LOST_ANSWER, connect, is_passing, place
 from db.repositories import backfill, dead_letters, deployment, logs, trades
 from db.repositories.dead_letters import DeadLetter
 
@@ -145,12 +146,40 @@ async def test_a_connection_waits_for_its_server_and_says_so() -> None:
         unused.bind(("127.0.0.1", 0))
         dsn = f"postgresql://user:secret@127.0.0.1:{unused.getsockname()[1]}/db"
         waits: list[tuple[str, float]] = []
+        twice = asyncio.Event()
+
+        def waiting(what: str, error: BaseException, pause_s: float) -> None:
+            waits.append((what, pause_s))
+            if len(waits) == 2:
+                twice.set()
+
+        trying = asyncio.create_task(connect(dsn, on_wait=waiting))
+        await asyncio.wait_for(twice.wait(), 60)
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
         with pytest.raises(OSError):  # noqa: PT011 - refused, reset or unreachable, as the system likes
-            await connect(dsn, on_wait=lambda what, _, pause_s: waits.append((what, pause_s)), give_up_s=0.3)
-    assert len(waits) >= 2
+            await connect(dsn, give_up_s=0.01)
     assert waits[0][0] == place(dsn)
     assert "secret" not in waits[0][0]
     assert waits[0][1] < 0.2
+
+
+async def ask_on(connection: asyncpg.Connection) -> None:
+    while True:
+        await connection.execute("SELECT 1")
+
+
+async def test_whatever_is_said_of_a_session_that_was_ended_it_is_known_to_pass(
+    database: asyncpg.Connection, database_url: str
+) -> None:
+    for _ in range(20):
+        victim = await connect(database_url)
+        await database.execute("SELECT pg_terminate_backend($1)", victim.get_server_pid())
+        with pytest.raises(LOST_ANSWER) as caught:
+            await ask_on(victim)
+        assert is_passing(caught.value)
+        victim.terminate()
 
 
 async def test_a_wrong_password_is_not_waited_for(database_url: str) -> None:
