@@ -16,7 +16,7 @@ from runtime.directory import Directory
 from runtime.stack import KILL_AFTER_S, supervisor_pid
 
 _KILL_AFTER_S = KILL_AFTER_S + 1.0
-_GONE_WITHIN_S = 2.0
+_GONE_WITHIN_S = 20.0
 
 
 def down(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -> None:
@@ -35,8 +35,7 @@ def down(folder: FolderOption = DEFAULT_FOLDER, as_json: JsonOption = False) -> 
     stopped = not _is_running(directory)
     if stopped and launcher is not None:
         # it has let go of the folder, and may need a moment more to be gone
-        with contextlib.suppress(psutil.TimeoutExpired):
-            launcher.wait(_GONE_WITHIN_S)
+        _wait_for_end(launcher, time.monotonic() + _GONE_WITHIN_S)
     took_s = round(time.monotonic() - started, 2)
     if as_json:
         give_json({"was_running": was_running, "stopped": stopped, "seconds": took_s})
@@ -54,6 +53,13 @@ def _launcher(directory: Directory) -> psutil.Process | None:
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(holder.pid) if holder is not None else None
     return None
+
+
+def _wait_for_end(process: psutil.Process, deadline: float) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        # Its parent may be gone too, and then perhaps nobody takes note of its end.
+        while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def _is_running(directory: Directory) -> bool:

@@ -105,7 +105,7 @@ async def _until_told(plan: Plan) -> None:
     stack.start()
     try:
         if await _prepare_database(stack, stop):
-            write_atomically(ready, f"{os.getpid()}\n", mode=0o644)
+            write_atomically(ready, _ready_mark(os.getpid()), mode=0o644)
             await Screen(plan).show(stack.check, stop)
     finally:
         ready.unlink(missing_ok=True)
@@ -154,6 +154,10 @@ def _ready_file(directory: Directory) -> Path:
     return directory.run / "ready"
 
 
+def _ready_mark(pid: int) -> str:
+    return f"{pid}\n"
+
+
 def _in_background(folder: Path) -> None:
     """Start the same command again, in a session of its own, and return once it is ready."""
     make_folder(folder)
@@ -185,4 +189,10 @@ def _is_ready(folder: Path, launcher: subprocess.Popen[bytes]) -> bool:
         return False
     directory = Directory.open(folder)
     holder = directory.holder()
-    return holder is not None and holder.pid == launcher.pid and _ready_file(directory).exists()
+    if holder is None or holder.pid != launcher.pid:
+        return False
+    try:
+        # A launcher that was killed has left its own, until this one has come to remove it.
+        return _ready_file(directory).read_text() == _ready_mark(launcher.pid)
+    except FileNotFoundError:
+        return False
