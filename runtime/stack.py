@@ -283,7 +283,8 @@ def end_descendants(grace_s: float) -> None:
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=1.0)
+    # They are gone as soon as the kernel comes to it, which takes a moment on a busy machine.
+    psutil.wait_procs(alive, timeout=5.0)
 
 
 def supervisor_pid(directory: Directory) -> int | None:

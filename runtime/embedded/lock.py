@@ -9,7 +9,7 @@ from pathlib import Path
 from runtime.directory import take_lock
 
 
-def hold_until_death(path: Path, wait_s: float = 10.0) -> None:
+def hold_until_death(path: Path, wait_s: float = 30.0) -> None:
     """Lock `path` for this process, what it execs and what that forks; exit if another holds it on.
 
     A server that was killed may leave children for a moment; waiting for them is all that is needed.

@@ -52,7 +52,7 @@ def wait_until_up(
     name: ServerName,
     directory: Directory,
     process: subprocess.Popen[bytes] | None = None,
-    wait_s: float = 30.0,
+    wait_s: float = 120.0,
 ) -> None:
     """Wait until the server answers a query.
 
