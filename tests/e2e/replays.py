@@ -75,7 +75,11 @@ def settings_file(path: Path, more: str = "") -> Path:
     return path
 
 
-def tidecast(*words: str | Path, timeout_s: float = 240.0) -> dict[str, Any]:
+#: What only keeps a test from hanging for ever: a busy machine may take many times as long as a quiet one.
+PATIENCE_S = 1_200.0
+
+
+def tidecast(*words: str | Path, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
     """Run a command that answers with JSON."""
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *map(str, words), "--json"],
@@ -107,9 +111,10 @@ def started(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
+                process.wait(60)
         if process.poll() is None:
             process.kill()
+            process.wait()
 
 
 def find(launcher: subprocess.Popen[str], kind: str) -> psutil.Process | None:
@@ -126,7 +131,7 @@ def find(launcher: subprocess.Popen[str], kind: str) -> psutil.Process | None:
     return None
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
+def eventually(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
     """Wait for a condition."""
     deadline = time.monotonic() + within_s
     while not holds():
@@ -145,6 +150,18 @@ def all_workers_answer(folder: Path) -> bool:
     return bool(workers) and all(read_health(directory, worker) is not None for worker in workers)
 
 
+def reached_minute(folder: Path, worker: str) -> int:
+    """Tell how many minutes of a recording a worker has processed; 0 while it does not say."""
+    if not Directory.exists(folder):
+        return 0
+    directory = Directory.open(folder)
+    for program in programs(directory):
+        health = read_health(directory, program) if program.name == f"{worker}-0" else None
+        if health is not None and health["last_event_time_ms"] is not None:
+            return (int(health["last_event_time_ms"]) - START_MS) // MINUTE_MS + 1
+    return 0
+
+
 @dataclass(slots=True)
 class Killer:
     """Kills processes of a replay at random moments until it ends.
@@ -160,7 +177,11 @@ class Killer:
     kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
 
     def run(self, *, rounds: int, pause_s: float) -> None:
-        """Kill every kind once a round, in random order; a kind that is not there is tried at its turn."""
+        """Kill every kind once a round, in random order; a kind that is not there is tried at its turn.
+
+        It begins with the first process that can be killed, however long the launcher takes to start one.
+        """
+        eventually(lambda: find(self.launcher, "redis") is not None or self.launcher.poll() is not None)
         for _ in range(rounds):
             kinds = list(KINDS)
             self.random.shuffle(kinds)

@@ -84,7 +84,7 @@ def test_whatever_is_killed_during_a_replay_the_tables_hold_the_same_rows(
     with replays.started(*words) as launcher:
         killer = replays.Killer(launcher, Random(5))
         killer.run(rounds=2, pause_s=3.0)
-        out, _ = launcher.communicate(timeout=240)
+        out, _ = launcher.communicate(timeout=replays.PATIENCE_S)
         assert launcher.returncode == 0, out
     assert sum(killer.kills.values()) >= 6, killer.kills
     assert replays.tidecast("fingerprint", "--dir", tmp_path / "dir") == undisturbed["digests"]
@@ -105,14 +105,19 @@ def test_whatever_is_killed_during_a_replay_the_tables_hold_the_same_rows(
 def test_a_replay_cut_off_in_the_middle_goes_on_to_the_same_rows(
     recording: Path, settings: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
-    words = ("replay", recording, "--dir", tmp_path / "dir", "--config", settings)
+    folder = tmp_path / "dir"
+    words = ("replay", recording, "--dir", folder, "--config", settings)
     with replays.started(*words) as launcher:
-        killer = replays.Killer(launcher, Random(1))
-        assert killer._wait(8.0), "the replay was over before it could be cut"
+
+        def is_on_its_way() -> bool:
+            return replays.reached_minute(folder, "forecaster") > MINUTES // 3 or launcher.poll() is not None
+
+        assert replays.eventually(is_on_its_way)
+        assert launcher.poll() is None, "the replay was over before it could be cut"
         launcher.terminate()
-        assert launcher.wait(15) == 130
+        assert launcher.wait(60) == 130
     replays.tidecast(*words)
-    assert replays.tidecast("fingerprint", "--dir", tmp_path / "dir") == undisturbed["digests"]
+    assert replays.tidecast("fingerprint", "--dir", folder) == undisturbed["digests"]
 
 
 @pytest.mark.slow
@@ -122,13 +127,14 @@ def test_a_replay_whose_exchange_has_ended_for_good_says_so_and_ends(
     folder = tmp_path / "dir"
     words = ("replay", recording, "--dir", folder, "--config", settings, "--speed", "60")
     with replays.started(*words) as launcher:
-        assert replays.eventually(lambda: replays.all_workers_answer(folder))
+        replays.eventually(lambda: replays.all_workers_answer(folder) or launcher.poll() is not None)
+        assert launcher.poll() is None
         # From now on it finds settings with which it cannot work.
         (folder / "settings.toml").write_text("nothing = [")
         exchange = replays.find(launcher, "exchange")
         assert exchange is not None
         exchange.kill()
-        out, _ = launcher.communicate(timeout=60)
+        out, _ = launcher.communicate(timeout=replays.PATIENCE_S)
     assert launcher.returncode == 1
     error = json.loads(out)["error"]
     assert "exchange ended with code 78" in error
@@ -147,7 +153,7 @@ def test_a_replay_ends_where_a_worker_dies_again_and_again_and_names_its_log(
                     worker.kill()
             return launcher.poll() is not None
 
-        assert replays.eventually(is_over, within_s=120)
+        assert replays.eventually(is_over)
         out, _ = launcher.communicate()
     assert launcher.returncode == 1
     error = json.loads(out)["error"]
