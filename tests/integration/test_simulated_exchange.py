@@ -13,11 +13,14 @@ from ccxt.base.errors import BadSymbol, ExchangeError
 from exchanges.generator import GeneratedMarket
 from exchanges.simulated import SimulatedExchange
 from exchanges.simulation.market import DAY_MS
+from exchanges.simulation.protocols import bybit
 from schemas.frames import MINUTE_MS
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "HBARUSDT")
 START = 1_714_521_600_000 + 3 * DAY_MS + 30_000
 NAMES = ("binanceus", "bybit", "coinbase")
+#: What only keeps a test from hanging for ever.
+PATIENCE_S = 120.0
 
 
 def make_client(name, port):
@@ -63,7 +66,7 @@ async def post(server, path, body):
 
 
 async def holds(condition):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - the loop itself brings the condition about
             await asyncio.sleep(0)
 
@@ -157,7 +160,7 @@ def flagged(message):
 async def test_candles_in_progress_grow_at_low_speed(name):
     async with playing(name, speed=60.0) as (_, client):
         seen = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len({row[5] for row in seen}) < 3:
                 seen += [list(row) for row in await client.watch_ohlcv("BTC/USDT", "1m")]
         assert all(row[0] % MINUTE_MS == 0 for row in seen)
@@ -167,12 +170,14 @@ async def test_candles_in_progress_grow_at_low_speed(name):
 async def test_trades_on_the_socket_add_up_to_the_candle(name):
     async with playing(name, speed=60.0) as (server, client):
         client.options["tradesLimit"] = 10_000
-        minute = START - START % MINUTE_MS + 2 * MINUTE_MS
-        found = {}
-        async with asyncio.timeout(30):
-            while not found or max(t["timestamp"] for t in found.values()) < minute + 2 * MINUTE_MS:
+        found, newest, minute = {}, 0, math.inf
+        async with asyncio.timeout(PATIENCE_S):
+            while newest < minute + 2 * MINUTE_MS:
                 for trade in await client.watch_trades("BTC/USDT"):
                     found[trade["id"]] = trade
+                    newest = max(newest, trade["timestamp"])
+                # the first minute that is heard from its beginning, however long the subscription took
+                minute = min(minute, newest - newest % MINUTE_MS + MINUTE_MS)
         inside = [t for t in found.values() if minute <= t["timestamp"] < minute + MINUTE_MS]
         inside.sort(key=lambda trade: trade["timestamp"])
         row = server.tape.row("BTCUSDT", minute)
@@ -183,7 +188,7 @@ async def test_trades_on_the_socket_add_up_to_the_candle(name):
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_ticker_arrives_on_the_socket(name):
-    async with playing(name) as (server, client), asyncio.timeout(20):
+    async with playing(name) as (server, client), asyncio.timeout(PATIENCE_S):
         ticker = await client.watch_ticker("ETH/USDT")
         assert ticker["last"] == pytest.approx(server.tape.last_price("ETHUSDT", START), rel=0.05)
 
@@ -192,7 +197,7 @@ async def test_coinbase_sends_heartbeats_and_ccxt_keeps_the_rest_apart():
     async with playing("coinbase") as (server, client):
         async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.url}/cb") as socket:
             await socket.send_json({"type": "subscribe", "channel": "heartbeats"})
-            messages = [orjson.loads((await socket.receive(timeout=10)).data) for _ in range(4)]
+            messages = [orjson.loads((await socket.receive(timeout=PATIENCE_S)).data) for _ in range(4)]
         assert messages[0]["channel"] == "subscriptions"
         assert [message["channel"] for message in messages[1:]] == ["heartbeats"] * 3
         numbers = [message["sequence_num"] for message in messages]
@@ -256,19 +261,23 @@ async def test_a_page_has_at_most_so_many_rows(path, query, most):
 async def test_binance_refuses_beyond_its_weight_and_bans_who_goes_on():
     async with playing("binanceus", limited=True) as (server, _), aiohttp.ClientSession() as http:
         seen, used = [], []
-        for _ in range(60):
+        # the weight is counted anew with every minute of the wall clock, of which one may begin in here
+        while 418 not in seen and len(seen) < 120:
             async with http.get(server.url + "/api/v3/ticker/24hr") as answer:
                 seen.append(answer.status)
                 used.append(int(answer.headers["X-MBX-USED-WEIGHT-1M"]))
                 retry = answer.headers.get("Retry-After")
                 body = await answer.json()
-        assert used[:2] == [40, 80]
+        assert used[0] == 40
+        assert 80 in used[:3]
         assert sorted(set(seen)) == [200, 418, 429]
         assert body["code"] == -1003
         assert 110 < int(retry) <= 120
 
 
-async def test_bybit_and_coinbase_refuse_beyond_their_limits():
+async def test_bybit_and_coinbase_refuse_beyond_their_limits(monkeypatch):
+    # a busy machine does not come to 600 requests in five seconds
+    monkeypatch.setattr(bybit, "WINDOW_S", 3600.0)
     async with playing("bybit", limited=True) as (server, _), aiohttp.ClientSession() as http:
 
         async def ask(path):
@@ -294,7 +303,7 @@ async def test_a_thousand_symbols_fit_on_one_connection():
             await socket.send_json({"method": "SUBSCRIBE", "params": streams, "id": first})
         await post(server, "/sim/ack", {"open_time_ms": START + 3 * MINUTE_MS})
         seen = set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while len(seen) < 1_000:
                 message = orjson.loads((await socket.receive()).data)
                 if "k" in message:
@@ -311,12 +320,12 @@ async def test_unsubscribed_streams_fall_silent():
         await socket.send_json({"method": "SUBSCRIBE", "params": both, "id": 1})
         await socket.send_json({"method": "UNSUBSCRIBE", "params": both[:1], "id": 2})
         await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 3})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (message := orjson.loads((await socket.receive()).data)).get("id") != 3:
                 pass
         assert message["result"] == both[1:]
         await post(server, "/sim/ack", {"open_time_ms": server.clock.now_ms() + 20 * MINUTE_MS})
-        symbols = {orjson.loads((await socket.receive(timeout=10)).data)["s"] for _ in range(4)}
+        symbols = {orjson.loads((await socket.receive(timeout=PATIENCE_S)).data)["s"] for _ in range(4)}
         assert symbols == {"ETHUSDT"}
 
 
@@ -327,10 +336,10 @@ async def test_bybit_takes_ten_topics_a_request_and_answers_pings():
         http.ws_connect(f"{server.url}/v5/public/spot") as socket,
     ):
         await socket.send_json({"op": "subscribe", "args": ["kline.1.BTCUSDT"] * 11, "req_id": "1"})
-        answer = orjson.loads((await socket.receive(timeout=10)).data)
+        answer = orjson.loads((await socket.receive(timeout=PATIENCE_S)).data)
         assert not answer["success"]
         await socket.send_json({"op": "ping"})
-        answer = orjson.loads((await socket.receive(timeout=10)).data)
+        answer = orjson.loads((await socket.receive(timeout=PATIENCE_S)).data)
         assert answer["ret_msg"] == "pong"
 
 
@@ -342,7 +351,7 @@ async def test_binance_throws_out_who_talks_too_fast():
     ):
         for number in range(30):
             await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": number})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
                 pass
         assert message.type is aiohttp.WSMsgType.CLOSE
@@ -359,7 +368,7 @@ async def test_at_max_speed_the_clock_waits_for_a_listener_and_for_acknowledgeme
         async with http.ws_connect(f"{server.url}/ws") as socket:
             await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@kline_1m"], "id": 1})
             opens = []
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(opens) < 7:
                     message = orjson.loads((await socket.receive()).data)
                     opens += [message["k"]["t"]] if "k" in message else []
@@ -387,7 +396,7 @@ async def test_a_minute_is_closed_on_the_socket_before_rest_shows_it_closed():
 
         server.clock.cross = crossing
         await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@kline_1m"], "id": 1})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             closed = 0
             while closed < 20:
                 message = orjson.loads((await socket.receive()).data)

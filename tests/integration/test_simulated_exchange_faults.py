@@ -16,6 +16,8 @@ from schemas.frames import MINUTE_MS
 
 START = 1_714_521_600_000
 MINUTES = 12
+#: What only keeps a test from hanging for ever, in seconds.
+PATIENCE_S = 120
 
 
 @asynccontextmanager
@@ -34,12 +36,12 @@ async def listening(faults, path="/ws", subscribe=None):
             assert answer.status == 200
         async with http.ws_connect(server.url + path) as socket:
             await socket.send_json(subscribe)
-            await socket.receive(timeout=10)  # the answer to the subscription
+            await socket.receive(timeout=PATIENCE_S)  # the answer to the subscription
             yield server, http, socket
 
 
 async def texts(socket, count):
-    return [(await socket.receive(timeout=10)).data for _ in range(count)]
+    return [(await socket.receive(timeout=PATIENCE_S)).data for _ in range(count)]
 
 
 def opens(frames):
@@ -101,17 +103,17 @@ async def test_silence_loses_frames_but_answers_pings():
         socket,
     ):
         await socket.send_json({"op": "subscribe", "args": ["kline.1.BTCUSDT"]})
-        assert orjson.loads((await socket.receive(timeout=10)).data)["success"]
-        async with asyncio.timeout(10):
+        assert orjson.loads((await socket.receive(timeout=PATIENCE_S)).data)["success"]
+        async with asyncio.timeout(PATIENCE_S):
             while (await counts(server, http))["silence"] < MINUTES:
                 pass
         await socket.send_json({"op": "ping"})
-        assert orjson.loads((await socket.receive(timeout=10)).data)["ret_msg"] == "pong"
+        assert orjson.loads((await socket.receive(timeout=PATIENCE_S)).data)["ret_msg"] == "pong"
 
 
 async def test_a_cut_drops_the_connection_once():
     async with listening({"cut": {"count": 1}}) as (server, http, socket):
-        message = await socket.receive(timeout=10)
+        message = await socket.receive(timeout=PATIENCE_S)
         assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
         async with http.ws_connect(f"{server.url}/ws") as again:
             assert not again.closed
@@ -121,7 +123,7 @@ async def test_a_cut_with_a_duration_refuses_new_connections_until_it_is_over():
     async with listening({}) as (server, http, socket):
         async with http.post(f"{server.url}/sim/faults", json={"cut": {"duration_s": 60}}) as answer:
             assert answer.status == 200
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (await socket.receive()).type is aiohttp.WSMsgType.TEXT:
                 pass
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -155,7 +157,7 @@ async def test_before_the_correction_rest_agrees_with_the_socket():
         await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@kline_1m"], "id": 1})
         _, text = await texts(socket, 2)
         query = {"symbol": "BTCUSDT", "interval": "1m", "startTime": START, "limit": 1}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while server.clock.now_ms() < START + MINUTE_MS:
                 await counts(server, http)
         async with http.get(f"{server.url}/api/v3/klines", params=query) as answer:
@@ -183,7 +185,7 @@ async def asking(faults):
         GeneratedMarket(["BTCUSDT"], seed=7), speed=1.0, start_ms=START, history_days=1, limited=False
     )
     async with server:
-        client = ccxt.binanceus({"timeout": 2_000})
+        client = ccxt.binanceus({"timeout": 1_000 * PATIENCE_S})
         for key in ("public", "private", "v3"):
             client.urls["api"][key] = f"{server.url}/api/v3"
         try:
@@ -228,5 +230,5 @@ async def test_a_slow_answer_times_out():
         client.timeout = 300
         with pytest.raises(ccxt.RequestTimeout):
             await history(client)
-        client.timeout = 10_000
+        client.timeout = 1_000 * PATIENCE_S
         assert len(await history(client)) == 100

@@ -20,6 +20,8 @@ from exchanges.simulated import EXIT_CONFIG, GRACE_MINUTES, SimulatedExchange
 from schemas.frames import MINUTE_MS
 
 ROOT = Path(__file__).parents[2]
+#: What only keeps a test from hanging for ever.
+PATIENCE_S = 120.0
 START = int(datetime(2021, 4, 2, tzinfo=UTC).timestamp() * 1_000)
 
 
@@ -61,7 +63,7 @@ def test_a_signal_ends_it_cleanly(number):
     with process("--symbols", "BTCUSDT") as child:
         assert listening(child)["url"].startswith("http://127.0.0.1:")
         child.send_signal(number)
-        assert child.wait(timeout=10) == 0
+        assert child.wait(timeout=PATIENCE_S) == 0
         assert json.loads(child.stdout.readline())["event"] == "stopped"
 
 
@@ -82,7 +84,7 @@ def test_it_dies_with_its_parent():
     try:
         import select
 
-        assert select.select([handle], [], [], 10)[0], f"process {pid} outlives its parent"
+        assert select.select([handle], [], [], PATIENCE_S)[0], f"process {pid} outlives its parent"
     finally:
         os.close(handle)
 
@@ -94,7 +96,7 @@ def test_the_clock_goes_on_where_it_stood(tmp_path):
     with process(*arguments, "--start-ms", born) as child:
         first = listening(child)
         child.terminate()
-        assert child.wait(timeout=10) == 0
+        assert child.wait(timeout=PATIENCE_S) == 0
     saved = json.loads(file.read_text())
     with process(*arguments) as child:
         second = listening(child)
@@ -107,9 +109,9 @@ def test_a_clock_of_another_market_is_refused_with_the_remedy(tmp_path):
     with process("--seed", "1", "--clock-file", file) as child:
         listening(child)
         child.terminate()
-        child.wait(timeout=10)
+        child.wait(timeout=PATIENCE_S)
     with process("--seed", "2", "--clock-file", file) as child:
-        assert child.wait(timeout=20) == EXIT_CONFIG
+        assert child.wait(timeout=PATIENCE_S) == EXIT_CONFIG
         assert "belongs to another market" in child.stderr.read()
 
 
@@ -125,7 +127,7 @@ def test_a_clock_of_another_market_is_refused_with_the_remedy(tmp_path):
 )
 def test_wrong_arguments_end_it_with_the_reason(arguments, named):
     with process(*arguments) as child:
-        assert child.wait(timeout=20) == EXIT_CONFIG
+        assert child.wait(timeout=PATIENCE_S) == EXIT_CONFIG
         assert named in child.stderr.read()
 
 
@@ -146,11 +148,11 @@ async def test_a_recording_plays_to_its_end_and_its_symbols_end_with_it(tmp_path
             await socket.send_json({"method": "SUBSCRIBE", "params": streams, "id": 1})
             seen = {"BTCUSDT": [], "ETHUSDT": []}
             while sum(map(len, seen.values())) < 11:
-                message = json.loads((await socket.receive(timeout=10)).data)
+                message = json.loads((await socket.receive(timeout=PATIENCE_S)).data)
                 if "k" in message:
                     seen[message["s"]].append((message["k"]["t"] - START) // MINUTE_MS)
             assert seen == {"BTCUSDT": [0, 1, 2, 5, 6, 7, 8, 9], "ETHUSDT": [2, 3, 4]}
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while not (state := await get("/sim/state"))["ended"]:
                     pass
         assert state["now_ms"] == state["end_ms"] == START + (10 + GRACE_MINUTES) * MINUTE_MS
