@@ -145,8 +145,6 @@ class InferenceStage:
         self._limit = dissimilarity_limit
         self._models: tuple[ServingModel, ...] = ()
         self._challengers: tuple[ServingModel, ...] = ()
-        #: Names of the models that were seen, kept with the checkpoint.
-        self.known_models: Callable[[], list[str]] = list
 
     def serve(self, models: Sequence[ServingModel]) -> None:
         """Put the models in place that may serve from here on; called between steps.
@@ -306,11 +304,8 @@ class InferenceStage:
             self._past.take(past)
 
     def summary(self) -> dict[str, Any]:
-        """Name the models in place and those that were ever seen."""
-        return {
-            "models": sorted({model.version for model in self._models}),
-            "known_models": self.known_models(),
-        }
+        """Name the models in place."""
+        return {"models": sorted({model.version for model in self._models})}
 
 
 def _with_answers(

@@ -3,8 +3,8 @@
 When history is processed (a replay, the start, after an outage) inference waits at each retraining point
 until the training that is due there has ended, well or badly, and where a shadow ends until the comparison
 has; the same at the points at which drift may ask for a training. So the same history is always served by the
-same models. Live, it never waits: a model that is ready late begins to serve with the next minute, and that
-time is recorded; so is that of a rollback.
+same models. Live, it never waits: before it serves a minute it announces that, and whatever is decided from
+then on, a promotion or a rollback, begins behind it (`db.repositories.terms`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from artifacts.store import ArtifactStore
 from db.repositories import challenges, checkpoints, jobs, models, terms
 from db.repositories.checkpoints import Checkpoint
 from db.repositories.models import Model
-from db.repositories.terms import Key
+from db.repositories.terms import Key, Term
 from domain.forecasting.retraining import retraining_points
 from domain.models.model import ModelRefusedError
 from domain.models.serving import ServedModel
@@ -113,20 +113,21 @@ class ModelGuide:
         self._served: list[ServingModel] | None = None
         self._settled_ms: int | None = None
         self._looked_s = float("-inf")
-        self._acknowledged: set[str] | None = None
+        self._terms: list[Term] | None = None
+        self._announced_ms = 0
         self._is_live = False
         self._schema_hash = ""
 
     async def before_read(self, connection: asyncpg.Connection, at: Checkpoint) -> bool:
-        """Read at any time; live, see first whether a model is ready, so that no candle waits for that."""
+        """Read at any time; live, see first which models serve the next candle, so that it need not wait."""
         if self._is_live and at.event_time_ms is not None:
-            await self._look(connection, at.event_time_ms + 2 * MINUTE_MS, _LOOK_EVERY_S)
+            next_ms = at.event_time_ms + 2 * MINUTE_MS
+            await self._look(connection, next_ms, next_ms, _LOOK_EVERY_S)
         return True
 
     async def relive(self, connection: asyncpg.Connection, frame: FeatureFrame) -> None:
         """Bring the models that served a frame when it was processed."""
         if self._served is None:
-            await self._acknowledge_late(connection)
             first_ms = int(frame.open_time_ms[0]) if len(frame) else frame.complete_to_ms
             await self._refresh(connection, frame.schema_hash, first_ms)
 
@@ -137,14 +138,18 @@ class ModelGuide:
             return 1
         first_ms = int(frame.open_time_ms[0]) + MINUTE_MS
         if self._served is None:
-            await self._acknowledge_late(connection)
             await self._refresh(connection, frame.schema_hash, first_ms)
+        self._schema_hash = frame.schema_hash
         if not self._settings.replay and int(frame.age_ms()[0]) < CATCHING_UP_MS:
-            self._is_live, self._schema_hash = True, frame.schema_hash
-            await self._look(connection, first_ms, _LOOK_LATEST_S)
+            self._is_live = True
+            await self._look(connection, first_ms, _last_ms(frame), _LOOK_LATEST_S)
             return batch.rows
         self._is_live = False
-        return await self._settled_rows(connection, frame, first_ms)
+        rows = await self._settled_rows(connection, frame, first_ms)
+        if rows and not self._settings.replay:
+            await self._announce(connection, _last_ms(frame, rows))
+            await self._follow(connection, first_ms)
+        return rows
 
     # --- history ---
 
@@ -163,12 +168,9 @@ class ModelGuide:
                 return 0
             self._settled_ms = due[-1]
             self._begun_ms = begun
-            await self._acknowledge_late(connection)
             await self._refresh(connection, frame.schema_hash, first_ms)
         after = max(self._settled_ms or begun, first_ms - delay_ms)
-        # Joined messages are not sorted by time: a late symbol may come last.
-        last_ms = int(frame.open_time_ms.max()) + MINUTE_MS
-        coming = await self._points(connection, begun, after, last_ms - delay_ms)
+        coming = await self._points(connection, begun, after, _last_ms(frame) - delay_ms)
         if not coming:
             return len(frame)
         barrier_ms = coming[0] + delay_ms
@@ -213,52 +215,47 @@ class ModelGuide:
 
     # --- live ---
 
-    async def _look(self, connection: asyncpg.Connection, next_ms: int, every_s: float) -> None:
-        """See now and then whether a model is ready; it serves from the next minute on."""
-        if time.monotonic() - self._looked_s < every_s:
+    async def _look(self, connection: asyncpg.Connection, next_ms: int, to_ms: int, every_s: float) -> None:
+        """Make sure of the models up to an event time, and see now and then what comes behind it."""
+        is_announced = to_ms <= self._announced_ms
+        if is_announced and time.monotonic() - self._looked_s < every_s:
             return
         self._looked_s = time.monotonic()
-        assert self._acknowledged is not None
         begun = None if self._drift is None else await self._first_minute(connection)
         if self._drift is not None and begun is not None:
             await self._drift.are_asked_for(connection, next_ms - MINUTE_MS, begun)
-        fresh = [term for term in await terms.timeline(connection) if term.name not in self._acknowledged]
-        for term in fresh:
-            if term.effective_from_ms < next_ms:
-                await terms.postpone(connection, term.key, term.number, next_ms)
-                self._log.info(
-                    f"{term.name} was ready late and counts from now on",
-                    action="model_activated",
-                    effective_from_ms=next_ms,
-                )
-            self._acknowledged.add(term.name)
-        if fresh or await self._challenged(connection, next_ms) != self._challengers:
+        await self._announce(connection, to_ms)
+        await self._follow(connection, next_ms)
+        if await self._challenged(connection, next_ms) != self._challengers:
             await self._refresh(connection, self._schema_hash, next_ms)
 
-    async def _acknowledge_late(self, connection: asyncpg.Connection) -> None:
-        """At a start: what became ready while nobody looked begins behind the last committed minute."""
-        place = await connection.fetchrow(
-            """
-            SELECT event_time, state_data->'known_models' AS known FROM "recoveryState"
-            WHERE service_name = 'ml_inference' AND partition = $1 AND checkpoint_type = 'intermediate'
-            """,
-            self._settings.partition,
-        )
-        timeline = await terms.timeline(connection)
-        first_look = self._acknowledged is None
-        if self._acknowledged is None:
-            self._acknowledged = set(place["known"] or ()) if place is not None else set()
-        if first_look and not self._settings.replay and place is not None and place["event_time"] is not None:
-            next_ms = checkpoints.milliseconds(place["event_time"]) + 2 * MINUTE_MS
-            for term in timeline:
-                if term.effective_from_ms < next_ms and term.name not in self._acknowledged:
-                    await terms.postpone(connection, term.key, term.number, next_ms)
-        self._acknowledged.update(term.name for term in timeline)
+    async def _announce(self, connection: asyncpg.Connection, to_ms: int) -> None:
+        """Say how far rows will be served, before the models for them are looked up."""
+        if to_ms > self._announced_ms:
+            partition, trained = self._settings.partition, self._settings.trained
+            await terms.announce(connection, partition, to_ms, trained=trained)
+            self._announced_ms = to_ms
+
+    async def _follow(self, connection: asyncpg.Connection, next_ms: int) -> None:
+        """Take over what was decided since the last look."""
+        before = self._terms
+        if await terms.timeline(connection) == before:
+            return
+        await self._refresh(connection, self._schema_hash, next_ms)
+        for term in self._terms or ():
+            if self._is_live and term.name not in {each.name for each in before or ()}:
+                self._log.info(
+                    f"{term.name} counts from its minute on",
+                    action="model_activated",
+                    effective_from_ms=term.effective_from_ms,
+                )
 
     # --- loading ---
 
     async def _refresh(self, connection: asyncpg.Connection, schema_hash: str, from_ms: int) -> None:
         """Load what is on the timeline, and hand it to the stage; what is refused leaves its predecessor."""
+        # Read first: what changes between this and the models is seen at the next look.
+        self._terms = await terms.timeline(connection)
         serving: list[ServingModel] = []
         last: dict[Key, int] = {}
         for model in await models.timeline(connection):
@@ -329,6 +326,8 @@ class ModelGuide:
                 )
         return self._loaded[version]
 
-    def known(self) -> list[str]:
-        """Name the models that were seen, for the checkpoint."""
-        return sorted(self._acknowledged or ())
+
+def _last_ms(frame: FeatureFrame, rows: int | None = None) -> int:
+    """Give the last event time of the leading rows of a frame."""
+    # Joined messages are not sorted by time: a late symbol may come last.
+    return int(frame.open_time_ms[:rows].max()) + MINUTE_MS

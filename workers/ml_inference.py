@@ -85,7 +85,6 @@ def _runner(worker: Worker, partition: int) -> StageRunner:
         )
         inference.serve(at_hand[0])
         inference.shadow(beside[0])
-        inference.known_models = guide.known
         in_use[:] = [inference]
         trades = _trade_stage(worker, partition)
         if not settings.drift.enabled:

@@ -169,18 +169,6 @@ async def promote(
     )
 
 
-async def activate(connection: asyncpg.Connection, model_id: int, effective_from_ms: int) -> None:
-    """Move the beginning of a model in production, because it was ready later than planned.
-
-    What it replaced serves until the new time.
-    """
-    model = await by_id(connection, model_id)
-    number: int = await connection.fetchval(
-        "SELECT max(number) FROM model_terms WHERE model_version = $1", model.model_version
-    )
-    await terms.postpone(connection, model.key, number, effective_from_ms)
-
-
 async def in_production(
     connection: asyncpg.Connection, symbol: str, forecast_horizon: int, model_type: str
 ) -> Model | None:

@@ -3,6 +3,9 @@
 The terms of one symbol, horizon and model type follow each other without a gap: the next begins when the one
 before ends. A term without a model says that none of this type serves, after a rollback. `ml_models` repeats
 of each model its last term, for those who look only there.
+
+What serves live announces how far it goes with the terms that it has read; what begins, or ends, does so
+behind everything that is announced. So every row agrees with the terms, however many processes serve.
 """
 
 from __future__ import annotations
@@ -14,9 +17,12 @@ from dataclasses import dataclass
 import asyncpg
 
 from db.repositories.checkpoints import milliseconds, moment
+from schemas.frames import MINUTE_MS
 
 #: Who decides terms by itself; everybody else is a person.
 TRAINING, COMPARISON = "training", "comparison"
+#: The symbol of what is of all symbols together.
+ALL = "ALL"
 #: Names the lock under which terms change; any number that nothing else in the database takes.
 _LOCK = 7_414_508
 
@@ -90,11 +96,12 @@ async def begin(
 ) -> int:
     """Begin a term, in the caller's transaction; returns from when on it counts.
 
-    The one before ends then. One that had not begun yet never counts, and the new one begins at its time. But
-    what a person decided counts for a minute at least before training or comparison replace it: the record
-    would not show it otherwise.
+    That is not before anything that may have been served, see `announce`. The one before ends then. One that
+    had not begun yet never counts, and the new one begins at its time. But what a person decided counts for a
+    minute at least before training or comparison replace it: the record would not show it otherwise.
     """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    from_ms = await _unserved(connection, key, from_ms)
     before = await connection.fetchrow(
         """
         UPDATE model_terms
@@ -126,31 +133,38 @@ async def begin(
     return milliseconds(start)
 
 
-async def postpone(connection: asyncpg.Connection, key: Key, number: int, from_ms: int) -> None:
-    """Move the beginning of a term, because it was known later than planned; those behind it move with it.
+async def announce(
+    connection: asyncpg.Connection, partition: int, to_ms: int, *, trained: Sequence[str] = (ALL,)
+) -> None:
+    """Say up to which event time a partition may serve by terms that it reads after this, and not before.
 
-    What served before counts until the new time; what never counted before it does not begin to.
+    Whatever is decided from then on begins behind it: for all symbols together, and for those of `trained`,
+    which are any where `ALL` is one of them.
     """
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        # Partitions need not wait for each other, only for what changes the terms.
+        await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _LOCK)
         await connection.execute(
             """
-            WITH moved AS (
-                SELECT effective_from AS start FROM model_terms
-                WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3 AND number = $4)
-            UPDATE model_terms
-            SET effective_from = CASE WHEN effective_from < start THEN effective_from
-                                      ELSE GREATEST(effective_from, $5) END,
-                superseded_at = CASE WHEN superseded_at IS NULL THEN NULL ELSE GREATEST(superseded_at, $5) END
-            FROM moved
-            WHERE symbol = $1 AND forecast_horizon = $2 AND model_type = $3
-              AND (number >= $4 OR superseded_at = start)
+            INSERT INTO serving_marks (partition, trained, served_to) VALUES ($1, $2, $3)
+            ON CONFLICT (partition) DO UPDATE
+            SET served_to = GREATEST(serving_marks.served_to, EXCLUDED.served_to),
+                trained = EXCLUDED.trained, written_at = now()
             """,
-            *_values(key),
-            number,
-            moment(from_ms),
+            partition,
+            list(trained),
+            moment(to_ms),
         )
-        await _repeat(connection, key)
+
+
+async def _unserved(connection: asyncpg.Connection, key: Key, from_ms: int) -> int:
+    """Give an event time, or the first later one that nobody has announced."""
+    served_to = await connection.fetchval(
+        "SELECT max(served_to) FROM serving_marks WHERE $1 = $2 OR trained && ARRAY[$1, $2]::varchar[]",
+        key.symbol,
+        ALL,
+    )
+    return from_ms if served_to is None else max(from_ms, milliseconds(served_to) + MINUTE_MS)
 
 
 async def timeline(connection: asyncpg.Connection) -> list[Term]:
@@ -186,6 +200,8 @@ async def roll_back(
         The last of its key.
     to
         The version that serves from then on, another one; None for no model.
+    from_ms
+        From when on at the earliest: not before anything that may have been served, see `announce`.
 
     Raises
     ------
@@ -197,6 +213,7 @@ async def roll_back(
     if to == term.model_version:
         raise ValueError(f"{to or 'no model'} serves already")
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    from_ms = await _unserved(connection, term.key, from_ms)
     every = await of_key(connection, term.key)
     if every[-1].number != term.number:
         raise StaleTermError(f"{term.name} is not in production any more")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from db.connect import connect
 from db.repositories import models, terms
 from db.repositories.models import NewModel
 from db.repositories.terms import Key
+from schemas.frames import MINUTE_MS
 
 T = 1_617_321_600_000
 HOUR = 3_600_000
@@ -76,10 +79,45 @@ async def test_a_model_that_was_ready_late_lets_its_predecessor_serve_on(
     database: asyncpg.Connection,
 ) -> None:
     await promoted(database, "a", T)
-    late = await promoted(database, "b", T + HOUR)
-    await models.activate(database, late, T + 2 * HOUR)
-    assert await versions(database, T + HOUR) == ["a"]
-    assert await versions(database, T + 2 * HOUR) == ["b"]
+    await terms.announce(database, 0, T + 2 * HOUR)
+    await promoted(database, "b", T + HOUR)
+    assert await versions(database, T + HOUR) == await versions(database, T + 2 * HOUR) == ["a"]
+    assert await versions(database, T + 2 * HOUR + MINUTE_MS) == ["b"]
+
+
+async def test_a_model_begins_behind_what_the_partitions_that_may_use_it_have_announced(
+    database: asyncpg.Connection,
+) -> None:
+    await terms.announce(database, 0, T + 3 * HOUR, trained=("BTCUSDT",))
+    await terms.announce(database, 1, T + 2 * HOUR, trained=("ETHUSDT", "SOLUSDT"))
+    await terms.announce(database, 1, T + HOUR, trained=("ETHUSDT", "SOLUSDT"))
+    await promoted(database, "a", T)
+    await promoted(database, "b", T, symbol="BTCUSDT")
+    await promoted(database, "c", T, symbol="ETHUSDT")
+    await promoted(database, "d", T, symbol="XRPUSDT")
+    begins = {term.model_version: term.effective_from_ms - T for term in await terms.timeline(database)}
+    late, later = 2 * HOUR + MINUTE_MS, 3 * HOUR + MINUTE_MS
+    assert begins == {"a": later, "b": later, "c": late, "d": 0}
+    await terms.announce(database, 2, T + 4 * HOUR)
+    await promoted(database, "e", T, symbol="XRPUSDT")
+    assert (await terms.timeline(database))[-1].effective_from_ms == T + 4 * HOUR + MINUTE_MS
+
+
+async def test_who_announces_waits_for_what_is_being_decided(
+    database: asyncpg.Connection, database_url: str
+) -> None:
+    other = await connect(database_url)
+    transaction = database.transaction()
+    await transaction.start()
+    await promoted(database, "a", T)
+    announcing = asyncio.create_task(terms.announce(other, 0, T + HOUR))
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    while not await database.fetchval(waits):
+        assert not announcing.done()
+    await transaction.commit()
+    await announcing
+    assert [term.model_version for term in await terms.timeline(other)] == ["a"]
+    await other.close()
 
 
 async def test_a_model_overtaken_before_it_began_never_serves(database: asyncpg.Connection) -> None:
@@ -103,21 +141,23 @@ async def test_the_batches_say_which_model_is_in_production(database: asyncpg.Co
     assert [row["batch_id"] for row in rows] == ["b"]
 
 
-async def test_whatever_is_promoted_postponed_or_rolled_back_every_moment_has_one_term(
+async def test_whatever_is_promoted_served_or_rolled_back_every_moment_has_one_term(
     database: asyncpg.Connection,
 ) -> None:
     chance = Random(4)
     key = Key(symbol="ALL", forecast_horizon=5, model_type="xgboost")
     clock = T
+    served: dict[int, list[str]] = {}
     for number in range(40):
         clock += chance.randrange(3) * HOUR
-        what = chance.choice(["promote", "promote", "postpone", "roll back"])
+        what = chance.choice(["promote", "promote", "announce", "roll back"])
         every = await terms.of_key(database, key)
         if what == "promote" or not every:
             await promoted(database, f"m{number}", clock)
-        elif what == "postpone":
-            term = chance.choice(every[-2:])
-            await terms.postpone(database, key, term.number, max(clock, term.effective_from_ms))
+        elif what == "announce":
+            served_to = clock + chance.randrange(3) * HOUR
+            await terms.announce(database, 0, served_to)
+            served = {at: await versions(database, at) for at in range(T, served_to + 1, HOUR)} | served
         else:
             others = {None, *(term.model_version for term in every)} - {every[-1].model_version}
             to = chance.choice(sorted(others, key=str))
@@ -129,6 +169,7 @@ async def test_whatever_is_promoted_postponed_or_rolled_back_every_moment_has_on
                 await terms.roll_back(
                     database, every[-1], to=to, from_ms=clock, reason="odd", decided_by="ann"
                 )
+    assert served == {at: await versions(database, at) for at in served}
     every = await terms.of_key(database, key)
     assert [term.number for term in every] == list(range(1, len(every) + 1))
     for before, after in pairwise(every):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from db.repositories import models, terms
+from db.repositories import terms
 from db.repositories.terms import Key, RolledBack
 from schemas.frames import MINUTE_MS
 
@@ -82,16 +82,20 @@ async def test_a_second_rollback_in_the_same_minute_takes_the_place_of_the_first
     assert await marked(database) == ["a", "b"]
 
 
-@pytest.mark.parametrize("late", [61, 70])
-async def test_what_never_served_does_not_come_to_serve_when_its_successor_is_postponed(
-    database: asyncpg.Connection, late: int
+@pytest.mark.parametrize(
+    ("served_to", "record"),
+    [
+        (60, [("a", 0), ("last_value", 61)]),
+        (64, [("a", 0), ("last_value", 65)]),
+        (69, [("a", 0), ("b", 65), ("last_value", 70)]),
+    ],
+)
+async def test_a_rollback_changes_nothing_that_may_have_been_served(
+    database: asyncpg.Connection, served_to: int, record: list[tuple[str, int]]
 ) -> None:
     await promoted(database, "a", minute(0))
     await promoted(database, "b", minute(65))
-    await rolled_back(database, 60, None)
-    last = (await terms.of_key(database, KEY))[-1]
-    await terms.postpone(database, KEY, last.number, minute(late))
-    assert await on_record(database) == [("a", 0), ("last_value", late)]
-    model = await models.by_version(database, "b")
-    assert model is not None
-    assert model.effective_from_ms == model.superseded_at_ms
+    await terms.announce(database, 0, minute(served_to))
+    done = await rolled_back(database, 60, None)
+    assert done.from_ms == minute(served_to + 1)
+    assert await on_record(database) == record

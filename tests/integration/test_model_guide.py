@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -304,12 +306,23 @@ async def test_live_a_late_model_begins_with_the_next_minute_and_that_is_recorde
     assert await guide.allow(connection, batch(90)) == 1, "nothing is waited for"
     await stand.promote("m1", 62)
     guide._looked_s = float("-inf")
-    assert await guide.allow(connection, batch(95)) == 1
+    assert await guide.allow(connection, batch(91)) == 1
     model = await models.by_version(connection, "m1")
     assert model is not None
-    assert model.effective_from_ms == at(96), "the event time of the candle at hand"
-    assert [served.effective_from_ms for served in stand.served] == [at(96)]
-    assert guide.known() == ["m1"]
+    assert model.effective_from_ms == at(92), "the event time of the candle at hand"
+    assert [served.effective_from_ms for served in stand.served] == [at(92)]
+
+
+async def test_live_the_next_candle_is_announced_before_it_comes_and_need_not_wait(stand: Stand) -> None:
+    connection = stand.connection
+    guide = stand.guide(replay=False)
+    await guide.allow(connection, batch(90))
+    await guide.before_read(connection, Checkpoint(position=Position(1, 0), event_time_ms=at(90)))
+    await stand.promote("m1", 62)
+    assert await guide.allow(connection, batch(91)) == 1
+    assert stand.names == [], "nothing was asked: it counts from the candle after this one on"
+    await guide.allow(connection, batch(92))
+    assert [served.effective_from_ms for served in stand.served] == [at(93)]
 
 
 async def test_live_a_model_in_time_begins_as_planned(stand: Stand) -> None:
@@ -321,12 +334,12 @@ async def test_live_a_model_in_time_begins_as_planned(stand: Stand) -> None:
     assert [served.effective_from_ms for served in stand.served] == [at(120)]
 
 
-async def test_what_became_ready_while_nobody_looked_begins_behind_the_last_committed_minute(
+async def test_what_became_ready_while_nobody_looked_begins_behind_the_last_minute_that_was_served(
     stand: Stand,
 ) -> None:
     await stand.promote("old", 40)
+    await stand.guide(replay=False).allow(stand.connection, batch(80))
     await stand.promote("late", 62)
-    await stand.commit("ml_inference", 80, known_models=["old"])
     guide = stand.guide(replay=False)
     await guide.relive(stand.connection, batch(70).frame)
     begins = {served.version: served.effective_from_ms for served in stand.served}
@@ -411,14 +424,14 @@ async def test_live_a_rollback_counts_from_the_next_minute_on_and_is_recorded_so
     guide = stand.guide(replay=False)
     await guide.allow(connection, batch(90))
     last = (await terms.timeline(connection))[-1]
+    await guide.allow(connection, batch(94))
     async with connection.transaction():
-        # written for minute 92, but by then it is minute 95
+        # asked for minute 92, but by then it is minute 95
         await terms.roll_back(connection, last, to="m1", from_ms=at(92), reason="odd", decided_by="ann")
     guide._looked_s = float("-inf")
     await guide.allow(connection, batch(95))
     spans = [(s.version, s.effective_from_ms, s.until_ms) for s in stand.served]
     assert spans == [("m1", at(40), at(60)), ("m2", at(60), at(96)), ("m1", at(96), None)]
-    assert guide.known() == ["m1", "m1 2", "m2"]
     assert [(t.name, t.effective_from_ms, t.superseded_at_ms) for t in await terms.timeline(connection)] == [
         ("m1", at(40), at(60)),
         ("m2", at(60), at(96)),
@@ -440,9 +453,138 @@ async def test_a_rollback_to_no_model_leaves_the_minutes_to_the_baseline(stand: 
 async def test_two_models_that_were_late_together_follow_each_other_without_a_gap(stand: Stand) -> None:
     connection = stand.connection
     guide = stand.guide(replay=False)
-    await guide.allow(connection, batch(90))
+    await guide.allow(connection, batch(94))
     await stand.promote("m1", 60)
     await stand.promote("m2", 70)
     guide._looked_s = float("-inf")
     await guide.allow(connection, batch(95))
     assert [(s.version, s.effective_from_ms) for s in stand.served] == [("m2", at(96))]
+
+
+# --- several partitions ---
+
+
+class Partition:
+    """A guide of its own, and what its stage would serve with."""
+
+    def __init__(self, stand: Stand, number: int) -> None:
+        self._stand, self._number = stand, number
+        self.rows: dict[int, str] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Begin in another process."""
+        self._guide = self._stand.guide(replay=False, partition=self._number)
+        self._guide._serve = self._take
+        self._models: list[ServingModel] = []
+
+    def _take(self, models: list[ServingModel]) -> None:
+        self._models = models
+
+    async def look(self, minute: int) -> None:
+        """Look for new models behind the candle of a minute, as between two candles."""
+        self._guide._looked_s = float("-inf")
+        at_place = Checkpoint(position=Position(1, 0), event_time_ms=at(minute))
+        await self._guide.before_read(self._stand.connection, at_place)
+
+    async def serve(self, *minutes: int, looks: bool = True, age_ms: int = 0) -> None:
+        """Serve candles, and remember which model did; it looks for models every few seconds only."""
+        self._guide._looked_s = float("-inf") if looks else time.monotonic()
+        allowed = await self._guide.allow(self._stand.connection, batch(*minutes, age_ms=age_ms))
+        for minute in minutes[:allowed]:
+            self.rows[minute] = version_at(self._models, at(minute) + MINUTE_MS)
+
+
+def version_at(models: list[ServingModel], event_time_ms: int) -> str:
+    serves = [
+        model.version
+        for model in models
+        if model.effective_from_ms <= event_time_ms
+        and (model.until_ms is None or event_time_ms < model.until_ms)
+    ]
+    return serves[-1] if serves else "last_value"
+
+
+async def on_record(connection: asyncpg.Connection, minute: int) -> str:
+    version: str | None = await connection.fetchval(
+        'SELECT model_version FROM "modelTimeline" WHERE effective_from <= $1 AND $1 < effective_until',
+        checkpoints.moment(at(minute + 1)),
+    )
+    return version or "last_value"
+
+
+async def on_record_is_what_served(connection: asyncpg.Connection, *partitions: Partition) -> None:
+    for partition in partitions:
+        for minute, version in partition.rows.items():
+            assert version == await on_record(connection, minute), minute
+
+
+async def test_live_what_one_partition_has_served_with_a_new_model_no_other_takes_back(stand: Stand) -> None:
+    one, other = Partition(stand, 0), Partition(stand, 1)
+    await stand.promote("m1", 40)
+    for partition in (one, other):
+        await partition.serve(95)
+    await stand.promote("m2", 62)
+    await one.serve(96)
+    await other.serve(96, looks=False)
+    await other.serve(97)
+    await one.serve(97, 98)
+    await other.serve(98)
+    await on_record_is_what_served(stand.connection, one, other)
+    assert {one.rows[98], other.rows[98]} == {"m2"}
+
+
+async def test_live_what_one_partition_has_served_with_the_old_model_no_other_serves_with_the_new(
+    stand: Stand,
+) -> None:
+    ahead, behind = Partition(stand, 0), Partition(stand, 1)
+    await stand.promote("m1", 40)
+    await behind.serve(90)
+    await ahead.serve(95)
+    await stand.promote("m2", 93)
+    await behind.serve(91, 92)
+    await ahead.serve(96, looks=False)
+    await behind.serve(93, 94, 95, 96)
+    await ahead.serve(97)
+    await behind.serve(97)
+    await on_record_is_what_served(stand.connection, ahead, behind)
+    assert {ahead.rows[97], behind.rows[97]} == {"m2"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_live_every_row_is_of_the_model_on_record_whoever_is_slow_dies_or_changes_models(
+    stand: Stand, seed: int
+) -> None:
+    chance = Random(seed)
+    partitions = [Partition(stand, number) for number in range(3)]
+    place = dict.fromkeys(partitions, 90)
+    await stand.promote("m0", 40)
+    promoted = 0
+    for _ in range(150):
+        partition = chance.choice(partitions)
+        minute = place[partition]
+        match chance.choices(["serve", "look", "start", "promote", "roll back"], [60, 20, 5, 10, 5])[0]:
+            case "serve":
+                count = chance.choice([1, 1, 1, 2, 5])
+                await partition.serve(*range(minute, minute + count), looks=chance.random() < 0.5)
+                place[partition] = minute + count
+            case "look":
+                await partition.look(minute - 1)
+            case "start":
+                partition.start()
+            case "promote" if promoted < 12:
+                promoted += 1
+                await stand.promote(f"m{promoted}", minute + chance.randrange(-20, 10))
+            case "roll back":
+                every = await terms.timeline(stand.connection)
+                to = None if every[-1].model_version else "m0"
+                async with stand.connection.transaction():
+                    await terms.roll_back(
+                        stand.connection, every[-1], to=to, from_ms=at(minute), reason="", decided_by="ann"
+                    )
+    await on_record_is_what_served(stand.connection, *partitions)
+    assert len({version for partition in partitions for version in partition.rows.values()}) > 3
+    again = Partition(stand, 0)
+    for minute, version in partitions[0].rows.items():
+        await again._guide.relive(stand.connection, batch(minute).frame)
+        assert version_at(again._models, at(minute) + MINUTE_MS) == version
