@@ -25,7 +25,7 @@ def heavy_after(*names: str) -> list[str]:
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     found: Any = json.loads(done.stdout.splitlines()[-1])
     return list(found)

@@ -20,6 +20,7 @@ from config.ml_config import load
 from runtime.directory import Directory
 from runtime.health import Health, HealthServer, serve
 from runtime.metrics import Metrics
+from runtime.ports import free_ports
 from runtime.stack import Program
 
 
@@ -190,20 +191,21 @@ class Heard:
     warning = error = exception = info
 
     async def until(self, action: str) -> None:
-        await asyncio.wait_for(self.actions[action].wait(), 10)
+        await asyncio.wait_for(self.actions[action].wait(), 60)
 
 
 async def test_serving_waits_for_a_port_in_use_and_ends_when_asked() -> None:
     own, stop, log = health(), asyncio.Event(), Heard()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    # not one that any outgoing connection might take as soon as it is given back
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
         serving = asyncio.create_task(serve(own, Metrics("w"), port=port, stop=stop, log=log))
         await log.until("wait")
     await log.until("serve")
     assert own.details["port"] == port
     assert (await get_health(port))[0] == 503
     stop.set()
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(serving, 60)
 
 
 async def test_serving_that_never_got_its_port_ends_when_asked() -> None:
@@ -211,4 +213,4 @@ async def test_serving_that_never_got_its_port_ends_when_asked() -> None:
     stop.set()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        await asyncio.wait_for(serve(health(), Metrics("w"), port=port, stop=stop, log=Heard()), 5)
+        await asyncio.wait_for(serve(health(), Metrics("w"), port=port, stop=stop, log=Heard()), 60)

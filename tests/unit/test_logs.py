@@ -68,7 +68,7 @@ class Database:
         self.rows += records
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.rows) < count:
                 self.calls.clear()
                 await self.calls.wait()
@@ -319,7 +319,7 @@ async def test_records_wait_for_a_database_that_is_away_and_arrive_in_order() ->
     writing = asyncio.create_task(database.run(server.flush))
     for number in range(10):
         database.put("info", "c", None, str(number))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await server.calls.wait()
     server.error = None
     await server.until(10)
@@ -344,7 +344,7 @@ async def test_stopping_writes_what_is_left() -> None:
     await asyncio.sleep(0)
     database.put("info", "c", None, "last words")
     stop.set()
-    await asyncio.wait_for(writing, 5)
+    await asyncio.wait_for(writing, 60)
     assert [row.message for row in server.rows] == ["last words"]
 
 
@@ -369,7 +369,7 @@ async def test_a_loop_goes_on_while_the_database_hangs() -> None:
     log = set_up(worker="w", out=Lines(), database=database)
     writing = asyncio.create_task(database.run(hang))
     log.info("first")
-    await asyncio.wait_for(held.wait(), 5)
+    await asyncio.wait_for(held.wait(), 60)
     for number in range(1_000):
         log.info("more", number=number)
     assert len(database) == 10

@@ -25,7 +25,7 @@ async def fail(error: Exception) -> None:
 
 
 async def run(stop: asyncio.Event, **tasks: Coroutine[Any, Any, None]) -> int:
-    return await asyncio.wait_for(main_loop("worker", tasks, stop=stop, log=LOG, grace_s=0.05), 5)
+    return await asyncio.wait_for(main_loop("worker", tasks, stop=stop, log=LOG, grace_s=0.05), 60)
 
 
 async def test_a_process_that_was_asked_to_stop_ends_well() -> None:
@@ -134,7 +134,7 @@ async def test_a_server_that_does_not_answer_does_not_keep_a_process_from_stoppi
             ended.set()
 
     with pytest.raises(StoppedError):
-        await asyncio.wait_for(wait_for("a server", attempt, stop=stop, log=LOG), 5)
+        await asyncio.wait_for(wait_for("a server", attempt, stop=stop, log=LOG), 60)
     assert ended.is_set()
 
 
@@ -164,7 +164,7 @@ def test_a_signal_ends_the_process_with_code_0(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
 
 
 @pytest.mark.slow

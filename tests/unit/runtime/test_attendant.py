@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
-from runtime.attendant import _REFRESH_S, Attendant
+from runtime import attendant as attendants
+from runtime.attendant import Attendant
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a death")
 
@@ -41,7 +41,7 @@ class Supervisor:
 
     def until_asked(self, times: int) -> None:
         with self.asked:
-            assert self.asked.wait_for(lambda: self.questions >= times, timeout=30)
+            assert self.asked.wait_for(lambda: self.questions >= times, timeout=120)
 
     def end(self) -> None:
         for child in self.children:
@@ -56,17 +56,19 @@ def supervisor():
     supervisor.end()
 
 
-def test_a_process_that_dies_is_back_without_waiting_for_the_next_look(supervisor: Supervisor) -> None:
+def test_a_process_that_dies_is_back_without_waiting_for_the_next_look(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendants, "_REFRESH_S", 600.0)
     attendant = Attendant(supervisor.answer)
     attendant.start()
     try:
         supervisor.until_asked(1)
         for _ in range(3):
-            first, killed_s = supervisor.child, time.monotonic()
+            first = supervisor.child
             first.kill()
             with supervisor.asked:
-                assert supervisor.asked.wait_for(lambda: supervisor.child is not first, timeout=30)  # noqa: B023
-            assert time.monotonic() - killed_s < _REFRESH_S
+                assert supervisor.asked.wait_for(lambda: supervisor.child is not first, timeout=120)  # noqa: B023
     finally:
         attendant.stop()
 
@@ -77,6 +79,6 @@ def test_nothing_is_asked_any_more_after_the_end(supervisor: Supervisor) -> None
     supervisor.until_asked(1)
     attendant.stop()
     supervisor.child.kill()
-    attendant._thread.join(timeout=30)
+    attendant._thread.join(timeout=120)
     assert not attendant._thread.is_alive()
     assert len(supervisor.children) == 1

@@ -212,5 +212,5 @@ def test_the_command_fails_where_a_function_could_not_be_judged_and_says_how_far
 
 def _tidecast(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", *words], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "cli.main", *words], capture_output=True, text=True, check=False, timeout=600
     )
