@@ -79,6 +79,11 @@ class DataSettings(Section):
     sample_thinning_minutes: Count = Field(
         5, description="Every how many minutes a training sample is written for readers; 1 writes all."
     )
+    score_retention_days: Count = Field(
+        730,
+        description="Days of scores kept, retention_days at least; those of a model as long as it serves, and"
+        " so many days more.",
+    )
     retention_in_replay: bool = Field(False, description="Drop old days in a replay too.")
 
 

@@ -1,4 +1,4 @@
-"""Old days of candles are dropped, and days past a threshold are held packed."""
+"""Old days of candles are dropped, days past a threshold are held packed, and old rows of other tables go."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from config.sections import DataSettings
 from db.partitions import maintain
-from db.repositories import checkpoints, dead_letters, logs
+from db.repositories import checkpoints, dead_letters, logs, scores
+from schemas.frames import MINUTE_MS
 
 if TYPE_CHECKING:
     from runtime.worker import Worker
 
 EVERY_S = 60.0
+_DAY_MS = 1440 * MINUTE_MS
 
 
 async def keep_house(worker: Worker) -> None:
@@ -48,9 +51,7 @@ async def keep_house(worker: Worker) -> None:
                 if not done.busy:
                     looked_at_day = event_time_ms // 86_400_000
                 if not keep_all:
-                    oldest = datetime.now(UTC) - timedelta(days=retention)
-                    await logs.drop_before(connection, oldest)
-                    await dead_letters.drop_before(connection, oldest)
+                    await forget(connection, data, event_time_ms)
                 if done.dropped or done.packed:
                     worker.log.info(
                         "old days were dropped or packed",
@@ -62,3 +63,12 @@ async def keep_house(worker: Worker) -> None:
                 await connection.close(timeout=2)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             worker.log.warning("upkeep has to wait", action="upkeep", problem=str(error))
+
+
+async def forget(connection: asyncpg.Connection, data: DataSettings, event_time_ms: int) -> None:
+    """Drop old rows of tables without day partitions: scores by event time, the others by the clock."""
+    oldest = datetime.now(UTC) - timedelta(days=data.retention_days)
+    await logs.drop_before(connection, oldest)
+    await dead_letters.drop_before(connection, oldest)
+    days = max(data.score_retention_days, data.retention_days)
+    await scores.drop_before(connection, event_time_ms // _DAY_MS * _DAY_MS - days * _DAY_MS)
