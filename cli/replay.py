@@ -53,7 +53,7 @@ class _Clock:
     first_reached_ms: int | None = None
     moved_s: float = 0.0
     reached_ms: int = 0
-    #: By name, the processes that were started since anything moved.
+    #: By name, the seconds at which a process was started since anything moved.
     starts: dict[str, set[int]] = field(default_factory=dict)
 
 
@@ -274,8 +274,9 @@ def _check_starts(directory: Directory, clock: _Clock) -> None:
     """
     for program in programs(directory):
         seen = clock.starts.setdefault(program.name, set())
-        if program.pid:
-            seen.add(program.pid)
+        # Its process id would be missed where it dies before it is looked at.
+        if program.started_s:
+            seen.add(program.started_s)
         if len(seen) > _MOST_STARTS:
             log = directory.log / f"{program.name}.log"
             raise StackError(f"{program.name} ended {len(seen) - 1} times and nothing moves: see {log}")

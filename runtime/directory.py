@@ -221,7 +221,8 @@ class Directory:
         wanted = {}
         if worker_base is not None:
             wanted = {name: worker_base + place for place, name in enumerate((*WORKERS, *shard_names))}
-        kept = {name: port for name, port in self.ports.items() if is_free(port)} | wanted
+        others = {name: port for name, port in self.ports.items() if port not in wanted.values()}
+        kept = {name: port for name, port in others.items() if is_free(port)} | wanted
         missing = [name for name in (*LISTENERS, *shard_names) if name not in kept]
         fresh = dict(zip(missing, free_ports(len(missing), set(kept.values())), strict=True))
         ports = {**kept, **fresh}

@@ -11,6 +11,7 @@ from config.errors import ConfigurationError, Mistake
 from config.market import ServerSettings
 from runtime.directory import Directory, DirectoryBusyError
 from runtime.embedded import session
+from runtime.ports import held
 from streams.connection import BadRedisUrlError
 from streams.connection import connect as connect_redis
 
@@ -100,6 +101,7 @@ def postgres_for(
             else:
                 # The ports may have been taken while nothing ran here, and are read again by the server.
                 directory = directory.with_free_ports()
+                stack.enter_context(held([directory.port("postgres")]))
                 stack.enter_context(session.running("postgres", directory))
                 break
         yield directory.postgres_url

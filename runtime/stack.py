@@ -32,6 +32,7 @@ from runtime.attendant import Attendant
 from runtime.directory import Directory, DirectoryError, Identity
 from runtime.identity import identity_of
 from runtime.lifeline import adopt_orphans
+from runtime.ports import held
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = ROOT / "supervisor.conf"
@@ -62,6 +63,8 @@ class Program:
         Of its last life.
     up_s
         How long it has been running.
+    started_s
+        When it was started last, in seconds since 1970 UTC; 0 before the first time.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Program:
     pid: int
     exit_code: int
     up_s: float
+    started_s: int = 0
 
     @property
     def has_ended_for_good(self) -> bool:
@@ -224,6 +228,7 @@ def programs(directory: Directory) -> list[Program]:
             pid=row["pid"],
             exit_code=row["exitstatus"],
             up_s=float(row["now"] - row["start"]) if row["statename"] == "RUNNING" else 0.0,
+            started_s=int(row["start"]),
         )
         for row in rows
     ]
@@ -345,7 +350,9 @@ def occupied(
     directory = Directory.create(path, identity)
     with directory.lock(purpose):
         _wait_for_leftovers(directory)
-        yield directory.with_free_ports(shards, settings.pipeline.health_port_base)
+        directory = directory.with_free_ports(shards, settings.pipeline.health_port_base)
+        with held(directory.ports.values()):
+            yield directory
 
 
 def _check_recorded_path(settings: Settings) -> None:

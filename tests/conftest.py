@@ -12,13 +12,19 @@ import asyncpg
 import psycopg
 import pytest
 import redis
+from hypothesis import settings
 from psycopg import sql
 
 from runtime.directory import Directory, Identity
 from runtime.embedded import session
+from runtime.ports import held
 
 ROOT = Path(__file__).parent.parent
 _TEMPLATE = "template_tidecast"
+# How long an example takes tells how busy the machine is; the speed that is promised has benches of its own.
+# Whoever develops draws new examples every time; what decides on a change draws the same ones.
+settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("tests")
 _numbers = itertools.count()
 
 
@@ -27,7 +33,10 @@ def server_directory() -> Iterator[Directory]:
     """A folder for the session's servers, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tidecast-test-", ignore_cleanup_errors=True) as folder:
         identity = Identity(exchange="simulated", market="generated", seed=1, partitions=1)
-        yield Directory.create(Path(folder), identity)
+        directory = Directory.create(Path(folder), identity)
+        # Its servers are started when a test first wants them.
+        with held(directory.ports.values()):
+            yield directory
 
 
 @pytest.fixture(scope="session")

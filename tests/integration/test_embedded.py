@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,6 +17,9 @@ import redis
 
 from runtime.directory import Directory, Identity, take_lock
 from runtime.embedded import session
+from runtime.ports import held
+
+from .command_line import eventually, is_gone
 
 IDENTITY = Identity(exchange="simulated", market="generated", seed=1, partitions=1)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to leave root")
@@ -27,7 +29,9 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to leave r
 def born() -> Iterator[Directory]:
     # Not pytest's own folder: its long path would never let the sockets lie inside.
     with tempfile.TemporaryDirectory(prefix="tidecast-") as folder:
-        yield Directory.create(Path(folder) / "var", IDENTITY)
+        directory = Directory.create(Path(folder) / "var", IDENTITY)
+        with held(directory.ports.values()):
+            yield directory
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +46,6 @@ def fresh() -> Iterator[Directory]:
     """A folder without servers."""
     with born() as directory:
         yield directory
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
-    """Wait for a condition."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @contextlib.contextmanager
@@ -167,7 +161,7 @@ def test_a_server_ends_when_its_parent_is_killed(directory: Directory, name: ses
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
-    assert eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert eventually(lambda: is_gone(child))
 
 
 @as_root
@@ -195,7 +189,7 @@ def test_root_without_its_capability_moves_the_servers_to_where_nobody_can_reach
     )
     # What docker --cap-drop=DAC_OVERRIDE leaves of root.
     command = ["setpriv", "--bounding-set", "-dac_override", sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     home, *rest = result.stdout.split("\n")
     assert rest[:1] == ["up"], result.stderr + (closed / "log" / "postgres.log").read_text()
     assert home.startswith("/var/lib/tidecast/")

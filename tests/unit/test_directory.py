@@ -4,10 +4,12 @@ import json
 import os
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
+from runtime import ports
 from runtime.directory import (
     LISTENERS,
     Directory,
@@ -16,7 +18,7 @@ from runtime.directory import (
     Identity,
     OtherIdentityError,
 )
-from runtime.ports import free_ports, is_free
+from runtime.ports import free_ports, held, is_free
 
 SIMULATED = Identity(exchange="simulated", market="generated", seed=7, partitions=1)
 REAL = Identity(exchange="binanceus", market="live", seed=0, partitions=1)
@@ -78,11 +80,37 @@ def test_workers_ports_may_be_prescribed(tmp_path: Path) -> None:
     assert directory.port("chart_monitor") == base + 4
 
 
+def test_prescribed_ports_are_not_those_of_a_server_too(tmp_path: Path) -> None:
+    base = Directory.create(tmp_path, SIMULATED).port("postgres") - 2
+    directory = Directory.open(tmp_path).with_free_ports(worker_base=base)
+    assert directory.port("feature_calculator") == base
+    assert len(set(directory.ports.values())) == len(LISTENERS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a server listen beside who holds a port")
+def test_a_port_that_is_held_is_picked_by_nobody_and_its_server_can_listen_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine, other = free_ports(2)
+    monkeypatch.setattr(ports, "_candidates", lambda: [mine, other])
+    with held([mine]):
+        assert free_ports(1) == [other]
+        for _ in range(2):
+            with (
+                socket.create_server(("127.0.0.1", mine)) as server,
+                socket.create_connection(("127.0.0.1", mine)) as client,
+            ):
+                assert not is_free(mine)
+                server.accept()[0].close()
+                assert client.recv(1) == b""
+        assert is_free(mine)
+
+
 def test_ports_stay_clear_of_those_for_outgoing_connections() -> None:
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    ports = free_ports(20)
-    assert len(set(ports)) == 20
-    assert all(port < low and is_free(port) for port in ports)
+    picked = free_ports(20)
+    assert len(set(picked)) == 20
+    assert all(port < low and is_free(port) for port in picked)
 
 
 def test_only_one_command_at_a_time_holds_a_folder(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from runtime.embedded.binaries import valkey_server
-from runtime.ports import free_ports
+from runtime.ports import free_ports, held
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
@@ -273,13 +273,16 @@ async def _between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
 
 
 @pytest.fixture
-def ports() -> Callable[[int], list[int]]:
-    """Pick free ports, none of them twice in a test."""
+def ports() -> Iterator[Callable[[int], list[int]]]:
+    """Pick free ports, none of them twice in a test, nor one of another test that runs beside."""
     taken: set[int] = set()
+    holding = contextlib.ExitStack()
 
     def pick(count: int) -> list[int]:
         found = free_ports(count, taken)
         taken.update(found)
+        holding.enter_context(held(found))
         return found
 
-    return pick
+    with holding:
+        yield pick
