@@ -16,6 +16,8 @@ import psutil
 
 TIDECAST = (sys.executable, "-m", "cli.main")
 ROOT = Path(__file__).parents[2]
+#: What only keeps a test from hanging for ever: a busy machine may take many times as long as a quiet one.
+PATIENCE_S = 300.0
 
 
 def tidecast(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +28,7 @@ def tidecast(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 
@@ -38,7 +40,7 @@ def answer(*words: str | Path) -> dict[str, Any]:
     return read
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
+def eventually(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
     """Wait for a condition."""
     deadline = time.monotonic() + within_s
     while not holds():
@@ -59,6 +61,14 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def is_gone(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, whoever has to take note of that."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @contextlib.contextmanager
 def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `tidecast up --no-workers` until it is ready, and end it after the block."""
@@ -70,7 +80,10 @@ def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
             ready = folder / "run" / "ready"
 
             def is_ready() -> bool:
-                return ready.exists() and ready.read_text() == f"{launcher.pid}\n"
+                # That of a launcher that was killed is removed by the next one, at any moment.
+                with contextlib.suppress(FileNotFoundError):
+                    return ready.read_text() == f"{launcher.pid}\n"
+                return False
 
             assert eventually(lambda: is_ready() or launcher.poll() is not None)
             assert launcher.poll() is None, launcher.stderr.read() if launcher.stderr else ""
@@ -78,7 +91,7 @@ def up(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             if launcher.poll() is None:
                 launcher.terminate()
-            launcher.communicate(timeout=30)
+            launcher.communicate(timeout=PATIENCE_S)
 
 
 def environment(changes: dict[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from .stage_stand import Stand
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to this test's migrated database, opened by `db.connect`."""
-    connection = await connect(database_url, give_up_s=5)
+    connection = await connect(database_url, give_up_s=60)
     yield connection
     await connection.close()
 

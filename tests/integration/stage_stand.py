@@ -30,7 +30,8 @@ T0 = 1_617_321_600_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 IN, OUT = "test:{features:0}", "test:{predictions:0}"
 SERVICE = "ml_inference"
-PATIENCE_S = 20.0
+#: What only keeps a test from hanging for ever.
+PATIENCE_S = 120.0
 #: Closes by which a test asks for trouble.
 RAISES, REFUSED = 666.0, 777.0
 

@@ -45,7 +45,7 @@ async def test_a_partition_is_added_while_others_read_and_write(
     async with other.transaction():
         await write(other, vectors(DAY))
         await other.fetch("SELECT FROM ml_features")
-        await asyncio.wait_for(ensure_days(database, "ml_features", T0 + 5 * DAY_MS, T0 + 5 * DAY_MS), 5)
+        await asyncio.wait_for(ensure_days(database, "ml_features", T0 + 5 * DAY_MS, T0 + 5 * DAY_MS), 60)
     await other.close()
     assert await existing(database, "ml_features") == [DAY, DAY + 1, DAY + 5, DAY + 6]
 

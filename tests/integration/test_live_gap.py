@@ -237,7 +237,7 @@ async def test_a_replay_that_ends_at_once_has_still_looked(
     task = asyncio.create_task(watch_gaps(worker, AlertObserver(worker)))
     await asyncio.sleep(0)
     stop.set()
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, 120)
     (line,) = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert (line["level"], line["category"], line["model_version"]) == ("warning", "drift", "m")
     assert len(health.details["worse_than_walk_forward"]) == 1

@@ -109,7 +109,7 @@ class Events:
         self._changed.set()
 
     async def until(self, wanted: Callable[[Events], bool]) -> None:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             while not wanted(self):
                 self._changed.clear()
                 await self._changed.wait()

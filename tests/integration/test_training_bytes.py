@@ -23,7 +23,7 @@ def test_the_bytes_do_not_depend_on_the_process() -> None:
     )
     digests = {
         subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=600
         ).stdout
         for _ in range(2)
     }
