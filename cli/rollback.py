@@ -1,4 +1,4 @@
-"""`tidecast rollback`: the model before the one in production serves again, from the next minute on."""
+"""`tidecast rollback`: the model before the one in production serves again, from the next free minute on."""
 
 from __future__ import annotations
 
