@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from config.sections import DataSettings
+from db.connect import LOST_ANSWER
 from db.partitions import maintain
 from db.repositories import checkpoints, dead_letters, logs, scores
 from schemas.frames import MINUTE_MS
@@ -61,7 +62,7 @@ async def keep_house(worker: Worker) -> None:
                     )
             finally:
                 await connection.close(timeout=2)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except LOST_ANSWER as error:
             worker.log.warning("upkeep has to wait", action="upkeep", problem=str(error))
 
 

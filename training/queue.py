@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 
-from db.connect import is_passing
+from db.connect import LOST_ANSWER, is_passing
 from db.repositories import jobs
 from domain.evaluation.walk_forward import TooFewRowsError
 from domain.models.model import ModelError, Progress, TrainingCancelledError
@@ -105,7 +105,7 @@ class TrainingQueue:
             try:
                 yield connection
             finally:
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with contextlib.suppress(*LOST_ANSWER):
                     await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
     async def _serve(self, lock: asyncpg.Connection) -> None:
@@ -117,7 +117,7 @@ class TrainingQueue:
                 for place in self._places:
                     group.create_task(self._work(place), name=f"train {place}")
         finally:
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with contextlib.suppress(*LOST_ANSWER):
                 await asyncio.shield(jobs.requeue_lost(lock, []))
 
     async def _hold(self, lock: asyncpg.Connection) -> None:
