@@ -230,9 +230,12 @@ async def _one(
 
 def _told(done: Mapping[str, Any]) -> str:
     """Say what was done, and what was about to begin and does not."""
-    said = f"{done['from']} is rolled back; {done['to']} serves from {done['effective_from']} on"
-    others = [version for version in done["never_served"] if version != done["from"]]
-    return f"{said}; {' and '.join(others)}, which was about to begin, does not" if others else said
+    said = f"{done['to']} serves from {done['effective_from']} on"
+    if done["from"] not in done["never_served"]:
+        said = f"{done['from']} is rolled back; {said}"
+    for version in done["never_served"]:
+        said += f"; {version}, which was about to begin, does not"
+    return said
 
 
 async def _predecessor(

@@ -8,6 +8,7 @@ market; a symbol exists from its first to its last minute.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,12 @@ class RecordedMarket:
         self._range = (from_ms, to_ms)
         self._candles = {}
         for symbol in wanted:
-            rows = _cut(read_candles(files[symbol]), from_ms, to_ms)
+            recorded = read_candles(files[symbol])
+            rows = _cut(recorded, from_ms, to_ms)
             if not len(rows):
-                raise BadRecordingError(f"{files[symbol]}: no candle between the chosen times")
+                raise BadRecordingError(
+                    f"{files[symbol]}: no candle between the chosen times; it has {_times(recorded)}"
+                )
             self._candles[symbol] = rows
 
     @property
@@ -93,6 +97,13 @@ class RecordedMarket:
     def candles(self, symbol: str, from_ms: int, to_ms: int) -> Float64:
         """Give the recorded candles with `from_ms <= open time < to_ms`."""
         return _cut(self._candles[symbol], from_ms, to_ms)
+
+
+def _times(rows: Float64) -> str:
+    if not len(rows):
+        return "none at all"
+    first, last = (datetime.fromtimestamp(rows[place, 0] / 1000, UTC) for place in (0, -1))
+    return f"those from {first:%Y-%m-%dT%H:%MZ} to {last:%Y-%m-%dT%H:%MZ}"
 
 
 def recorded_files(path: Path) -> dict[str, Path]:

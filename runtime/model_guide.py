@@ -253,9 +253,13 @@ class ModelGuide:
     # --- loading ---
 
     async def _refresh(self, connection: asyncpg.Connection, schema_hash: str, from_ms: int) -> None:
-        """Load what is on the timeline, and hand it to the stage; what is refused leaves its predecessor."""
+        """Load what is on the timeline, and hand it to the stage.
+
+        What is refused leaves its predecessor, unless a person ended that one: then no model serves.
+        """
         # Read first: what changes between this and the models is seen at the next look.
         self._terms = await terms.timeline(connection)
+        by_hand = {(term.model_version, term.effective_from_ms) for term in self._terms if term.is_by_hand}
         serving: list[ServingModel] = []
         last: dict[Key, int] = {}
         for model in await models.timeline(connection):
@@ -266,6 +270,8 @@ class ModelGuide:
             if served is not None:
                 last[model.key] = len(serving)
                 serving.append(self._serving(model, served, begin, end))
+            elif (model.model_version, begin) in by_hand:
+                continue
             elif model.key in last and serving[last[model.key]].until_ms == begin:
                 serving[last[model.key]] = replace(serving[last[model.key]], until_ms=end)
         self._served = serving
@@ -321,7 +327,8 @@ class ModelGuide:
             except ModelRefusedError as error:
                 self._loaded[version] = None
                 self._log.error(
-                    f"{version} is refused, the version before it goes on serving: {error}",
+                    f"{version} is refused, the version before it serves instead, or none where that was"
+                    f" rolled back: {error}",
                     action="model_refused",
                 )
         return self._loaded[version]

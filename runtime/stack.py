@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from config.errors import EX_CONFIG
+from config.errors import EX_CONFIG, ConfigurationError, Mistake
 from config.ml_config import Settings
 from config.sources import without_settings
 from config.toml_writer import as_toml
@@ -341,11 +341,14 @@ def occupied(
     ------
     runtime.directory.DirectoryError
         If the folder cannot be used, is in use, or belongs to another market.
+    ConfigurationError
+        If there are more shards than partitions.
     StackError
         If processes of an earlier run do not end.
     """
     if identity is None:
         _check_recorded_path(settings)
+        _check_shards(settings, shards)
         identity = identity_of(settings, market)
     directory = Directory.create(path, identity)
     with directory.lock(purpose):
@@ -353,6 +356,16 @@ def occupied(
         directory = directory.with_free_ports(shards, settings.pipeline.health_port_base)
         with held(directory.ports.values()):
             yield directory
+
+
+def _check_shards(settings: Settings, shards: int) -> None:
+    partitions = settings.pipeline.partitions
+    if shards > partitions:
+        problem = (
+            f"{shards} processes a worker (--shards) need as many partitions at least, the others would have"
+            " nothing to do: set it to that or more before the folder's first start, or take fewer shards"
+        )
+        raise ConfigurationError([Mistake(key="pipeline.partitions", value=str(partitions), problem=problem)])
 
 
 def _check_recorded_path(settings: Settings) -> None:

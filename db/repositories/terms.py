@@ -65,6 +65,11 @@ class Term:
     reason: str
     decided_by: str
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Tell whether a person began it."""
+        return self.decided_by not in (TRAINING, COMPARISON)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack:
@@ -216,8 +221,8 @@ async def roll_back(
     from_ms = await _unserved(connection, term.key, from_ms)
     every = await of_key(connection, term.key)
     if every[-1].number != term.number:
-        raise StaleTermError(f"{term.name} is not in production any more")
-    to_come = [each for each in every if each.effective_from_ms > from_ms]
+        raise StaleTermError(f"{term.model_version or 'no model'} is not in production any more")
+    to_come = [each for each in every if each.effective_from_ms >= from_ms and _counts(each)]
     until_then = [each for each in every if each not in to_come and _counts_at(each, from_ms)]
     await _call_off(connection, term.key, from_ms)
     start_ms = await begin(
@@ -230,6 +235,10 @@ async def roll_back(
         moment(start_ms),
     )
     return RolledBack(from_ms=start_ms, ended=ended, never_served=_versions(to_come, without=to))
+
+
+def _counts(term: Term) -> bool:
+    return term.superseded_at_ms is None or term.superseded_at_ms > term.effective_from_ms
 
 
 def _counts_at(term: Term, event_time_ms: int) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from config.errors import EX_CONFIG
+
 from .command_line import ROOT, tidecast
 
 
@@ -141,6 +143,13 @@ def test_a_wrong_command_line_is_one_json_object_too_and_fails(words: list[str],
     assert set(told) == {"error", "exit_code"}
     assert said in told["error"]
     assert told["exit_code"] == result.returncode != 0
+
+
+def test_more_processes_than_partitions_are_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    result = tidecast("up", "--dir", tmp_path / "dir", "--shards", "3", TIDECAST_PIPELINE__PARTITIONS="2")
+    assert result.returncode == EX_CONFIG
+    assert "pipeline.partitions = 2: 3 processes a worker (--shards)" in " ".join(result.stderr.split())
+    assert not (tmp_path / "dir").exists()
 
 
 def test_without_json_a_wrong_command_line_leaves_standard_output_empty() -> None:

@@ -77,7 +77,8 @@ async def test_a_second_rollback_in_the_same_minute_takes_the_place_of_the_first
     await promoted(database, "a", minute(0))
     await promoted(database, "b", minute(30))
     await rolled_back(database, 60, "a")
-    await rolled_back(database, 60, None)
+    again = await rolled_back(database, 60, None)
+    assert (again.ended, again.never_served) == (("a",), ("a",))
     assert await on_record(database) == [("a", 0), ("b", 30), ("last_value", 60)]
     assert await marked(database) == ["a", "b"]
 

@@ -296,6 +296,19 @@ async def test_a_tampered_model_is_refused_and_its_predecessor_goes_on(stand: St
     assert stand.names == ["m1"]
 
 
+async def test_what_a_person_rolled_back_does_not_serve_where_its_successor_is_refused(stand: Stand) -> None:
+    connection = stand.connection
+    await stand.trainer(100)
+    await stand.promote("m1", 40, tampered=True)
+    await stand.promote("m2", 50)
+    last = (await terms.timeline(connection))[-1]
+    async with connection.transaction():
+        await terms.roll_back(connection, last, to="m1", from_ms=at(62), reason="odd", decided_by="ann")
+    await stand.guide().allow(connection, batch(80))
+    spans = [(served.version, served.effective_from_ms, served.until_ms) for served in stand.served]
+    assert spans == [("m2", at(50), at(62))]
+
+
 # --- live ---
 
 

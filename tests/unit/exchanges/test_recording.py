@@ -194,7 +194,7 @@ def test_an_unrecorded_symbol_is_refused_with_what_there_is(tmp_path):
 def test_times_without_a_candle_are_refused(tmp_path):
     write_parquet(tmp_path, "BTCUSDT", columns(minutes(3)))
     late = START + int(timedelta(days=1).total_seconds() * 1_000)
-    with pytest.raises(BadRecordingError, match="no candle between"):
+    with pytest.raises(BadRecordingError, match=r"no candle between the chosen times; it has those from 20"):
         RecordedMarket(tmp_path, from_ms=late)
 
 
