@@ -146,9 +146,11 @@ class ModelGuide:
             return batch.rows
         self._is_live = False
         rows = await self._settled_rows(connection, frame, first_ms)
-        if rows and not self._settings.replay:
+        if rows:
+            # For a rollback while nothing runs: single symbols may be ahead of the checkpoint's time.
             await self._announce(connection, _last_ms(frame, rows))
-            await self._follow(connection, first_ms)
+            if not self._settings.replay:
+                await self._follow(connection, first_ms)
         return rows
 
     # --- history ---

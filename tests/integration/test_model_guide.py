@@ -309,6 +309,20 @@ async def test_what_a_person_rolled_back_does_not_serve_where_its_successor_is_r
     assert spans == [("m2", at(50), at(62))]
 
 
+async def test_a_rollback_in_a_replay_begins_behind_the_symbol_that_is_furthest(stand: Stand) -> None:
+    connection = stand.connection
+    await stand.trainer(100)
+    await stand.promote("m1", 40)
+    # one symbol's minute has come, the others' have not: the frame is complete to the minute before only
+    assert await stand.guide().allow(connection, batch(80)) == 1
+    last = (await terms.timeline(connection))[-1]
+    async with connection.transaction():
+        done = await terms.roll_back(
+            connection, last, to=None, from_ms=at(80), reason="odd", decided_by="ann"
+        )
+    assert done.from_ms == at(82), "the candle of minute 80 has the event time 81, and was asked about"
+
+
 # --- live ---
 
 
