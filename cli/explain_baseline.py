@@ -11,9 +11,9 @@ import asyncpg
 from config.ml_config import Settings
 from db.repositories import serving_history
 from domain.partitioning import partition_of
-from pipeline.drift_rows import ALL_SYMBOLS
 from pipeline.drift_stage import LAG_MINUTES
 from runtime.drift_wiring import label_of
+from schemas.frames import ALL_SYMBOLS
 from training.settings import joint_types
 
 

@@ -24,10 +24,10 @@ from domain.drift.coverage import CoverageWatch, News
 from domain.drift.watch import Detector, block_minutes
 from domain.forecasting.conformal import LEVELS, MISSES
 from domain.forecasting.stated import ACTUAL, LOWER_80
-from pipeline.drift_rows import ALL_SYMBOLS, DriftCheck, warning_of
+from pipeline.drift_rows import DriftCheck, warning_of
 from pipeline.forecast_rows import TYPES
 from pipeline.stage import LogEntry
-from schemas.frames import MINUTE_MS, Bool, Float64, Int64
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS, Bool, Float64, Int64
 
 KIND = "coverage"
 #: Those of all reactions to drift that can follow here.

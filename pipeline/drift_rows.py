@@ -12,8 +12,6 @@ from schemas.frames import MINUTE_MS, NULL_MS
 
 TABLE = "driftChecks"
 CATEGORY = "drift"
-#: Stands in the column `symbol` for symbols that are judged as one.
-ALL_SYMBOLS = "ALL"
 #: Stands for all features in the column `subject`.
 ALL_FEATURES = "features"
 

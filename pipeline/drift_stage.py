@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from domain.drift.watch import Detector, Watch, block_minutes, inside_one_block
-from pipeline.drift_rows import ALL_SYMBOLS, DriftCheck, next_checkpoint_ms, rows_of, warning_of
+from pipeline.drift_rows import DriftCheck, next_checkpoint_ms, rows_of, warning_of
 from pipeline.drift_waiting import UNIT, Waiting
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import LogEntry, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
-from schemas.frames import MINUTE_MS, NULL_MS, Float64, Int64, PredictionFrame, Reason
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS, NULL_MS, Float64, Int64, PredictionFrame, Reason
 
 KINDS = ("error", "brier")
 REACTIONS = ("warn", "widen", "lower_weight", "baseline", "retrain")

@@ -15,11 +15,11 @@ import numpy as np
 from domain.drift.feature_drift import FeatureDrift, compare
 from domain.drift.sketch import RANKS, Counts, Summary
 from domain.forecasting.retraining import retraining_points
-from pipeline.drift_rows import ALL_FEATURES, ALL_SYMBOLS, DriftCheck, rows_of, warning_of
+from pipeline.drift_rows import ALL_FEATURES, DriftCheck, rows_of, warning_of
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import LogEntry, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
-from schemas.frames import MINUTE_MS, NULL_MS, FeatureFrame
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS, NULL_MS, FeatureFrame
 
 #: Names in the log entry of an alarm.
 MOST_NAMES = 10

@@ -19,6 +19,7 @@ from pipeline.past_vectors import PastVectors
 from pipeline.shadow import shadow_rows
 from pipeline.stage import StateVersionError, StepResult
 from schemas.frames import (
+    ALL_SYMBOLS,
     MINUTE_MS,
     FeatureFrame,
     Float32,
@@ -31,7 +32,6 @@ from schemas.frames import (
 )
 
 BASELINE = "last_value"
-ALL_SYMBOLS = "ALL"
 
 #: Windows that are cut at once: all those of a batch of hours would fill the memory.
 _WINDOWS_AT_ONCE = 1_000

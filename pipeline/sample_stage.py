@@ -17,9 +17,8 @@ from domain.forecasting.retraining import retraining_points
 from pipeline.snapshot import pack, unpack
 from pipeline.stage import Rows, StepResult
 from pipeline.symbol_index import SymbolIndex, require_new_minutes
-from schemas.frames import MINUTE_MS, NULL_MS, FeatureFrame, Float32, Float64, Int64
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS, NULL_MS, FeatureFrame, Float32, Float64, Int64
 
-ALL_SYMBOLS = "ALL"
 PRIORITY = 5
 #: Every float32 is told apart by so many digits.
 FLOAT32_DIGITS = 9

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.stage import Rows
-from schemas.frames import MINUTE_MS, Bool, FeatureFrame, Float32, Int64
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS, Bool, FeatureFrame, Float32, Int64
 
 if TYPE_CHECKING:
     from pipeline.inference_stage import ServingModel
 
 TABLE = "challengerForecasts"
-ALL_SYMBOLS = "ALL"
 
 #: A model and the rows it is asked about -> percent change, probability of a rise and dissimilarity.
 AskRows = Callable[["ServingModel", Int64], tuple[Float32, Float32, Float32]]

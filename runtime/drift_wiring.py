@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from config.ml_config import Settings
 from domain.models import families
 from pipeline.coverage_drift import CoverageSettings
-from pipeline.drift_rows import ALL_SYMBOLS
 from pipeline.drift_stage import DriftStage
 from pipeline.sample_stage import Retraining
+from schemas.frames import ALL_SYMBOLS
 
 
 def label_of(settings: Settings, partition: int) -> str:

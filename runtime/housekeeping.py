@@ -13,13 +13,12 @@ from config.sections import DataSettings
 from db.connect import LOST_ANSWER
 from db.partitions import maintain
 from db.repositories import checkpoints, dead_letters, logs, scores
-from schemas.frames import MINUTE_MS
+from db.tables import DAY_MS
 
 if TYPE_CHECKING:
     from runtime.worker import Worker
 
 EVERY_S = 60.0
-_DAY_MS = 1440 * MINUTE_MS
 
 
 async def keep_house(worker: Worker) -> None:
@@ -72,4 +71,4 @@ async def forget(connection: asyncpg.Connection, data: DataSettings, event_time_
     await logs.drop_before(connection, oldest)
     await dead_letters.drop_before(connection, oldest)
     days = max(data.score_retention_days, data.retention_days)
-    await scores.drop_before(connection, event_time_ms // _DAY_MS * _DAY_MS - days * _DAY_MS)
+    await scores.drop_before(connection, event_time_ms // DAY_MS * DAY_MS - days * DAY_MS)

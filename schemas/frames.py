@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 MINUTE_MS = 60_000
 #: Stands for NULL in a column of milliseconds.
 NULL_MS = -(2**63)
+#: Stands for a symbol where something is of all symbols together.
+ALL_SYMBOLS = "ALL"
 
 Int8 = NDArray[np.int8]
 Int16 = NDArray[np.int16]

@@ -22,8 +22,9 @@ from db.repositories.models import Model
 from db.repositories.terms import Key
 from domain.models.model import ModelRefusedError
 from domain.models.serving import ServedModel
+from schemas.frames import ALL_SYMBOLS
 from training.incumbents import Incumbent, Incumbents
-from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.settings import TrainingPlan
 from training.task import TrainTask
 
 #: Every family's native file is text of this kind.

@@ -20,13 +20,13 @@ from db.repositories.models import Model
 from db.repositories.terms import Key
 from domain.evaluation.paired import PairedTest
 from domain.models.model import ModelRefusedError, Progress
-from schemas.frames import MINUTE_MS
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS
 from training.comparison import LOOK_BACK_MINUTES, Compared, CompareRequest, compare_models
 from training.fitting import ServedBefore
 from training.incumbents import Incumbent, Incumbents
 from training.promotion import Decision, decide_challenge
 from training.rows import Compute, RowFiles, Span
-from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.settings import TrainingPlan
 from training.task import BadJobError
 
 #: The progress from which on only the result is written; as of a training.

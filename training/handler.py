@@ -21,7 +21,7 @@ from artifacts.store import ArtifactStore
 from db.repositories import jobs
 from db.repositories.terms import Key
 from domain.models.model import Progress
-from schemas.frames import MINUTE_MS
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS
 from training import naming, registry
 from training.ancestors import Ancestor, Ancestors
 from training.fitting import FitRequest, FitResult, TrainedModel, fit
@@ -29,7 +29,7 @@ from training.incumbents import Incumbent, Incumbents
 from training.promotion import Decision, decide
 from training.request import request_of
 from training.rows import Compute, RowFiles, Span
-from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.settings import TrainingPlan
 from training.task import TrainTask, task_of
 
 #: The progress of a training from which on only its result is written.

@@ -17,8 +17,6 @@ from schemas.frames import MINUTE_MS
 from training.parts import are_enough
 from training.promotion import DEFAULT_ERROR_RATE, DEFAULT_MARGIN
 
-ALL_SYMBOLS = "ALL"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:

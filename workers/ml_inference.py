@@ -18,7 +18,7 @@ from domain.partitioning import owned_partitions, owned_symbols
 from domain.trading.costs import Costs
 from domain.trading.trade import Exits
 from pipeline.chain import Chain
-from pipeline.inference_stage import ALL_SYMBOLS, InferenceStage, ServingModel
+from pipeline.inference_stage import InferenceStage, ServingModel
 from pipeline.trade_stage import Strategy, TradeStage
 from runtime.drift_trainings import DriftTrainings
 from runtime.drift_wiring import drift_stage, label_of, trainings_of
@@ -26,7 +26,7 @@ from runtime.model_guide import GuideSettings, ModelGuide
 from runtime.prediction_cache import CachingRunner
 from runtime.stage_runner import StageRunner
 from runtime.worker import Tasks, Worker, main
-from schemas.frames import FeatureFrame
+from schemas.frames import ALL_SYMBOLS, FeatureFrame
 
 SERVICE = "ml_inference"
 

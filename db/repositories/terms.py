@@ -17,12 +17,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from db.repositories.checkpoints import milliseconds, moment
-from schemas.frames import MINUTE_MS
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS
 
 #: Who decides terms by itself; everybody else is a person.
 TRAINING, COMPARISON = "training", "comparison"
-#: The symbol of what is of all symbols together.
-ALL = "ALL"
 #: Names the lock under which terms change; any number that nothing else in the database takes.
 _LOCK = 7_414_508
 
@@ -139,7 +137,7 @@ async def begin(
 
 
 async def announce(
-    connection: asyncpg.Connection, partition: int, to_ms: int, *, trained: Sequence[str] = (ALL,)
+    connection: asyncpg.Connection, partition: int, to_ms: int, *, trained: Sequence[str] = (ALL_SYMBOLS,)
 ) -> None:
     """Say up to which event time a partition may serve by terms that it reads after this, and not before.
 
@@ -167,7 +165,7 @@ async def _unserved(connection: asyncpg.Connection, key: Key, from_ms: int) -> i
     served_to = await connection.fetchval(
         "SELECT max(served_to) FROM serving_marks WHERE $1 = $2 OR trained && ARRAY[$1, $2]::varchar[]",
         key.symbol,
-        ALL,
+        ALL_SYMBOLS,
     )
     return from_ms if served_to is None else max(from_ms, milliseconds(served_to) + MINUTE_MS)
 
@@ -248,8 +246,8 @@ def _counts_at(term: Term, event_time_ms: int) -> bool:
 
 
 def _versions(found: Sequence[Term], *, without: str | None) -> tuple[str, ...]:
-    named = [term.model_version for term in found if term.model_version not in (None, without)]
-    return tuple(dict.fromkeys(version for version in named if version is not None))
+    named = (term.model_version for term in found)
+    return tuple(dict.fromkeys(version for version in named if version is not None and version != without))
 
 
 async def _call_off(connection: asyncpg.Connection, key: Key, from_ms: int) -> None:

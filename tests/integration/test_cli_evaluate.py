@@ -66,8 +66,12 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def evaluate(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(command(*words))
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*words),
+        words,
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -331,16 +335,11 @@ def test_results_lays_the_horizons_that_were_asked_for_into_the_page(
 ) -> None:
     page = tmp_path / "results.md"
     page.write_text(f"# Before\n\n{report_results.BEGIN}\nwhat was there\n{report_results.END}\n\nAfter.\n")
-    words = ("report", "results", recording, "--families", "last_value", "--horizons", "5,30")
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, words), "--into", page, "--config", config, "--json"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    words = (
+        "report", "results", recording, "--families", "last_value", "--horizons", "5,30", "--into", page,
+        "--config", config, "--json",
+    )  # fmt: skip
+    done = run([sys.executable, "-m", "cli.main", *map(str, words)])
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["recordings"][recording.name]["families"]["last_value"]["horizons"]
     assert list(told) == ["5", "30"]

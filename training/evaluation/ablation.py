@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from domain.models.serving import ServedModel
-from schemas.frames import Float32, Float64, Int64
+from schemas.frames import ALL_SYMBOLS, Float32, Float64, Int64
 from training.evaluation.history import History
 from training.evaluation.schedule import Due, TooShortError
 from training.evaluation.scoring import outcomes_pct
@@ -31,7 +31,7 @@ from training.evaluation.weekly import Tell, check_step, kept_minutes, scored_ro
 from training.fitting import FitRequest, fit
 from training.request import request_of
 from training.rows import Compute, save_rows, saved_rows
-from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.settings import TrainingPlan
 
 #: The model that everything is compared with.
 FULL = "all features"

@@ -10,11 +10,11 @@ import numpy as np
 
 from domain.models.serving import ServedModel
 from domain.models.windows import Windows
-from schemas.frames import Float32, Float64, Int64
+from schemas.frames import ALL_SYMBOLS, Float32, Float64, Int64
 from training.evaluation.history import History
 from training.evaluation.trained import TrainedModel, Training
 from training.rows import Compute
-from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.settings import TrainingPlan
 
 #: Families whose native model is boosted trees, for which Shapley values are exact and quick.
 TREES = frozenset({"xgboost"})

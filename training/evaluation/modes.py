@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from domain.models import families
-from schemas.frames import MINUTE_MS, Float32, Float64, Int64
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS, Float32, Float64, Int64
 from training.evaluation.history import History
 from training.evaluation.modes_lessons import Learned, Lesson, Question, answers, learn
 from training.evaluation.schedule import Due, TooShortError
@@ -41,7 +41,7 @@ from training.evaluation.weekly import (
 from training.fitting import FitRequest
 from training.request import request_of
 from training.rows import Compute, save_rows
-from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.settings import TrainingPlan
 
 #: Pooled models: anew on all rows; the same with another seed, which shows the noise of training; gone on.
 BATCH, RESEEDED, ONLINE = "batch", "batch, another seed", "online"

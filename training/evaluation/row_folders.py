@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from schemas.frames import ALL_SYMBOLS
 from training.evaluation.history import History
 from training.rows import save_rows
-from training.settings import ALL_SYMBOLS
 
 
 class RowFolders:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domain.forecasting.retraining import retraining_points
-from schemas.frames import MINUTE_MS
+from schemas.frames import ALL_SYMBOLS, MINUTE_MS
 from training.evaluation.history import History
-from training.settings import ALL_SYMBOLS
 
 #: No fold is shorter: a training an hour is more than anybody runs.
 LEAST_FOLD_MINUTES = 60

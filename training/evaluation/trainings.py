@@ -8,6 +8,7 @@ from pathlib import Path
 
 from domain.evaluation.walk_forward import TooFewRowsError
 from domain.models.model import ModelError
+from schemas.frames import ALL_SYMBOLS
 from training.evaluation.history import History
 from training.evaluation.promotions import Promotions
 from training.evaluation.row_folders import RowFolders
@@ -17,7 +18,7 @@ from training.evaluation.trained import Task, TrainedModel, Training
 from training.fitting import FitRequest, FitResult, fit
 from training.request import request_of
 from training.rows import Compute
-from training.settings import ALL_SYMBOLS, TrainingPlan
+from training.settings import TrainingPlan
 
 #: Told the fraction of all trainings done (0..1), and a few words.
 Tell = Callable[[float, str], None]

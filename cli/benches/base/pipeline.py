@@ -21,6 +21,7 @@ from cli.answer import progress
 from cli.benches.base.bench import NotMeasuredError, Sizes
 from cli.benches.base.processes import descendants
 from config.ml_config import Settings, load
+from db.connect import LOST_ANSWER
 from db.migrate import migrate
 from db.repositories import deployment
 from runtime.directory import Directory
@@ -72,7 +73,7 @@ class Pipeline:
         began = said = time.monotonic()
         while True:
             self.stack.check()
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*LOST_ANSWER):
                 if await holds():
                     return time.monotonic() - began
             now = time.monotonic()
